@@ -1,0 +1,40 @@
+"""Pin the number of compute threads, the same for every library of one process.
+
+Several processes with two OpenMP threads each on two cores run ten times slower than with one
+thread each, and OpenMP reads its variables once: pin before torch or numba is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def pin_threads(count: int) -> None:
+    """Let every numerical library of this process use exactly `count` threads.
+
+    Libraries that are already imported are told through their own calls. Numba cannot be given
+    more threads than it started with, so a late call may only lower its number.
+
+    Raises:
+        ValueError: `count` is below one.
+    """
+    if count < 1:
+        raise ValueError(f"threads must be at least 1, not {count}")
+    for name in _VARIABLES:
+        os.environ[name] = str(count)
+    # One OpenMP runtime serves torch and numba; `workqueue` is not safe for concurrent callers.
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+    if "numba" in sys.modules:
+        numba = sys.modules["numba"]
+        numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
