@@ -1,0 +1,1 @@
+"""Records, lineage, manifest, verification."""
