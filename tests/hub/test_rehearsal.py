@@ -1,0 +1,132 @@
+"""The fetch steps against the rehearsal hub: real classes, real schemas, every form of weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub.checkpoints import ARTICLES, MODELS, WIKITEXT, WIKITEXT_CONFIG, rehearsal, write_checkpoint
+from hub.server import HubServer
+from safetensors.torch import load_file
+
+from seqlab.assets.corpus import corpus
+from seqlab.assets.init_model import init_model
+from seqlab.assets.spec import CorpusSpec, InitModelSpec, TokenizerSpec, TokensSpec
+from seqlab.assets.tokenizer import tokenizer
+from seqlab.assets.tokens import tokens
+from seqlab.data import network
+from seqlab.data.corpus import read_documents
+from seqlab.data.lock import HubLock, pin_fetched, read_lock, write_lock
+from seqlab.data.sources import read_origin
+from seqlab.data.tokens import load_tokens
+from seqlab.errors import UserError
+
+LOCK = HubLock(Path("lock"), {"model": dict.fromkeys(MODELS), "dataset": {WIKITEXT: None}})
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        rehearsal(tmp_path_factory.mktemp("hub"), LOCK) as hub,
+    ):
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.delenv("HF_HUB_OFFLINE", raising=False)
+        patch.setattr(network, "_ASKED", {})
+        yield hub
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fetched_model_is_what_transformers_wrote(
+    server: HubServer, tmp_path: Path, name: str
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from seqlab.models.pretrained import load_causal_lm
+
+    out = tmp_path / "model"
+    init_model(InitModelSpec(source=f"hub:{name}"), tokenizer=[], out=out)
+    origin = read_origin(out)
+    assert origin.revision == server.repositories["model", name].commit
+    assert origin.rehearsal and origin.licence == "apache-2.0"
+    assert not list(out.glob("*.bin*")) and list(out.glob("*.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "the download was left behind"
+    remote = server.repositories["model", name].folder
+    expected = AutoModelForCausalLM.from_pretrained(remote).state_dict()
+    again = AutoModelForCausalLM.from_pretrained(out).state_dict()
+    ours = load_causal_lm(out).state_dict()
+    for key, tensor in expected.items():
+        assert torch.equal(tensor, again[key]) and torch.equal(tensor, ours[key]), key
+
+
+def test_wikitext_becomes_articles(server: HubServer, tmp_path: Path) -> None:
+    out = tmp_path / "corpus"
+    spec = CorpusSpec(source=f"hub:{WIKITEXT}", config=WIKITEXT_CONFIG, layout="wikitext")
+    corpus(spec, resource=[], out=out)
+    found = list(read_documents(out))
+    assert {s: sum(d.split == s for d in found) for s in ARTICLES} == ARTICLES
+    assert found[0].metadata["title"] == "20th-century classical music"
+    assert found[0].text.startswith(" = 20th-century classical music = \n")
+    origin = read_origin(out)
+    assert origin.revision == server.repositories["dataset", WIKITEXT].commit
+    assert origin.licence == "cc-by-sa-3.0, gfdl"
+    fetched = set(origin.sha256)
+    assert f"{WIKITEXT_CONFIG}/train-00001-of-00002.parquet" in fetched and "README.md" in fetched
+
+
+def test_a_fetched_model_brings_its_tokenizer_and_encodes(
+    server: HubServer, tmp_path: Path
+) -> None:
+    name = "state-spaces/mamba-370m-hf"
+    init_model(InitModelSpec(source=f"hub:{name}"), tokenizer=[], out=tmp_path / "model")
+    tokenizer(
+        TokenizerSpec(source="model"),
+        corpus=[],
+        model=[tmp_path / "model"],
+        out=tmp_path / "tokenizer",
+    )
+    spec = CorpusSpec(source=f"hub:{WIKITEXT}", config=WIKITEXT_CONFIG, layout="wikitext")
+    corpus(spec, resource=[], out=tmp_path / "corpus")
+    tokens(
+        TokensSpec(splits=("test",)),
+        corpus=tmp_path / "corpus",
+        tokenizer=tmp_path / "tokenizer",
+        out=tmp_path / "tokens",
+    )
+    test = load_tokens(tmp_path / "tokens", "test")
+    texts = [d.text for d in read_documents(tmp_path / "corpus", "test")]
+    assert test.bytes_of(test.ids) == sum(len(text.encode()) for text in texts)
+
+
+def test_commits_are_pinned_from_fetched_folders_but_not_from_rehearsals(
+    server: HubServer, tmp_path: Path
+) -> None:
+    name = "state-spaces/mamba-370m-hf"
+    out = tmp_path / "model"
+    init_model(InitModelSpec(source=f"hub:{name}"), tokenizer=[], out=out)
+    lock = tmp_path / "hub.lock.yaml"
+    write_lock(LOCK.commits, lock)
+    assert pin_fetched([out], lock) == {}
+    # What a fetch from a hub elsewhere would have written.
+    origin = json.loads((out / "source.json").read_text()) | {"rehearsal": False}
+    (out / "source.json").write_text(json.dumps(origin))
+    commit = server.repositories["model", name].commit
+    assert pin_fetched([out], lock) == {name: commit}
+    assert read_lock(lock).revision("model", name, locked=True) == commit
+    write_lock({"model": {name: "1" * 40}, "dataset": {}}, lock)
+    with pytest.raises(UserError, match=f"fetched at {commit}, locked at 1111"):
+        pin_fetched([out], lock)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "bert", "resnet"])
+def test_every_family_can_be_taken_from_a_folder(tmp_path: Path, family: str) -> None:
+    write_checkpoint(tmp_path / "theirs", family, pickled=True)
+    out = tmp_path / "model"
+    init_model(InitModelSpec(source=f"path:{tmp_path / 'theirs'}"), tokenizer=[], out=out)
+    state = torch.load(tmp_path / "theirs" / "pytorch_model.bin", weights_only=True)
+    converted = load_file(out / "model.safetensors")
+    assert converted and all(torch.equal(state[name], converted[name]) for name in converted)
+    assert read_origin(out).detail["converted"] == {"pytorch_model.bin": "model.safetensors"}
