@@ -1,0 +1,1 @@
+"""Memory layouts: permutations, affinities, objectives, solvers."""

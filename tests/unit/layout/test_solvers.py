@@ -1,0 +1,318 @@
+"""Layout solvers: equivariance, determinism, balance, recovery, optimality on tiny cases."""
+
+import logging
+import sys
+from itertools import combinations
+
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seqlab.errors import UserError
+from seqlab.layout import canonical, spectral
+from seqlab.layout.communities import louvain
+from seqlab.layout.objective import objective, partition_similarity, q_frac, q_newman
+from seqlab.layout.permutation import Permutation
+from seqlab.layout.routes import greedy_route, two_opt
+from seqlab.layout.solvers import METHODS, solve
+from seqlab.layout.spectral import components, fiedler_order
+
+BALANCED = ("spectral_balanced", "metis", "metis_refined")
+LABEL_FREE = tuple(name for name in METHODS if name != "identity")
+FAMILIES = ("noise", "planted", "banded", "correlation", "sparse")
+
+
+def _symmetric(upper):
+    upper = np.triu(upper, 1)
+    return upper + upper.T
+
+
+def _family(name, seed, size, block=4):
+    rng = np.random.default_rng(seed)
+    noise = rng.random((size, size))
+    label = rng.permutation(size) // block
+    if name == "planted":
+        return _symmetric(np.where(label[:, None] == label, 1.0, 0.2) + 0.1 * noise)
+    if name == "banded":
+        place = rng.permutation(size)
+        return _symmetric(np.exp(-np.abs(place[:, None] - place)) + 0.01 * noise)
+    if name == "correlation":
+        samples = rng.normal(size=(3 * size, size)) + np.repeat(
+            rng.normal(size=(3 * size, size)), 1, axis=1
+        )
+        return _symmetric(np.abs(np.corrcoef(samples, rowvar=False)))
+    if name == "sparse":
+        ring = np.roll(np.eye(size), 1, axis=1) > 0
+        return _symmetric(noise * (ring | ring.T | (noise < 0.1)))
+    return _symmetric(noise)
+
+
+def _partition(layout, block):
+    indices = layout.indices.tolist()
+    return {frozenset(indices[s : s + block]) for s in range(0, len(indices), block)}
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from(FAMILIES),
+    st.integers(0, 1000),
+    st.integers(3, 21),
+    st.integers(1, 6),
+    st.integers(0, 3),
+    st.sampled_from(LABEL_FREE),
+)
+def test_relabelling_nodes_relabels_the_layout(family, seed, size, block, solver_seed, method):
+    weights = _family(family, seed, size)
+    order = np.random.default_rng(seed + 1).permutation(size)
+    plain = solve(weights, method, block, solver_seed).permutation
+    relabelled = solve(weights[np.ix_(order, order)], method, block, solver_seed).permutation
+    back = Permutation(order[relabelled.indices])
+    assert _partition(back, block) == _partition(plain, block)
+    assert back == plain
+
+
+def test_relabelling_a_planted_partition_with_interchangeable_nodes():
+    label = np.random.default_rng(0).permutation(24) // 6
+    weights = np.where(label[:, None] == label, 1.0, 0.1)
+    np.fill_diagonal(weights, 0)
+    order = np.random.default_rng(1).permutation(24)
+    for method in BALANCED:
+        plain = solve(weights, method, 6, 0).permutation
+        other = solve(weights[np.ix_(order, order)], method, 6, 0).permutation
+        assert _partition(Permutation(order[other.indices]), 6) == _partition(plain, 6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("size", "block"), [(24, 4), (22, 5), (3, 8), (1, 4), (0, 4), (9, 1)])
+def test_every_method_gives_a_permutation_with_stats(method, size, block):
+    weights = _family("noise", 3, size)
+    found = solve(weights, method, block, 0)
+    layout, stats = found.permutation, found.stats
+    assert sorted(layout.indices.tolist()) == list(range(size))
+    assert set(stats) == {"J", "C", "Q_frac", "Q_newman", "clusters", "runtime_s", "fallback"}
+    assert stats["Q_frac"] == q_frac(weights, layout, block)
+    assert stats["Q_newman"] == q_newman(weights, layout, block)
+    assert (stats["J"], stats["C"]) == (
+        objective(weights, layout).value,
+        objective(weights, layout).distance,
+    )
+    assert stats["fallback"] is None
+    assert stats["runtime_s"] > 0
+    if method != "louvain":
+        assert stats["clusters"] == -(-size // block)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_seed_same_layout_and_sparse_equals_dense(method):
+    weights = _family("sparse", 4, 20)
+    first = solve(weights, method, 4, 7).permutation
+    assert solve(weights, method, 4, 7).permutation == first
+    assert solve(sp.csr_array(weights), method, 4, 7).permutation == first
+    assert solve(sp.coo_matrix(weights), method, 4, 7).permutation == first
+
+
+def test_the_seed_changes_the_start():
+    weights = _family("noise", 5, 60)
+    layouts = {solve(weights, "spectral_balanced", 6, seed).permutation for seed in range(4)}
+    assert len(layouts) > 1
+    assert len({solve(weights, "random", 6, seed).permutation for seed in range(4)}) == 4
+
+
+@pytest.mark.parametrize("method", [*BALANCED, "louvain", "tsp"])
+def test_planted_blocks_are_recovered(method):
+    block, size = 8, 48
+    rng = np.random.default_rng(1)
+    truth = Permutation.random(size, rng)
+    factors = np.repeat(rng.normal(size=(400, size // block)), block, axis=1)
+    samples = factors + 0.7 * rng.normal(size=(400, size))
+    weights = _symmetric(np.abs(np.corrcoef(samples[:, truth.positions()], rowvar=False)))
+    found = solve(weights, method, block, 0)
+    assert partition_similarity(found.permutation, truth, block) == 1
+    assert found.stats["clusters"] == size // block
+
+
+def test_blocks_of_a_ragged_planted_partition_are_recovered():
+    label = np.random.default_rng(2).permutation(np.repeat([0, 1, 2, 3], [6, 6, 6, 3]))
+    weights = _symmetric(
+        np.where(label[:, None] == label, 1.0, 0.05)
+        + 0.01 * np.random.default_rng(3).random((21, 21))
+    )
+    layout = solve(weights, "spectral_balanced", 6, 0).permutation
+    assert set(label[layout.indices[18:]]) == {3}
+    assert {len(set(label[layout.indices[s : s + 6]])) for s in (0, 6, 12)} == {1}
+
+
+def _best_by_enumeration(weights, block):
+    def best(nodes):
+        if not nodes:
+            return 0.0
+        first, rest = nodes[0], nodes[1:]
+        scores = []
+        for others in combinations(rest, block - 1):
+            group = (first, *others)
+            inside = weights[np.ix_(group, group)].sum()
+            scores.append(inside + best([n for n in rest if n not in others]))
+        return max(scores)
+
+    return best(list(range(len(weights)))) / weights.sum()
+
+
+@pytest.mark.parametrize(("size", "block"), [(6, 2), (6, 3), (8, 2), (8, 4), (9, 3)])
+@pytest.mark.parametrize("seed", range(4))
+def test_tiny_cases_reach_the_optimum(size, block, seed):
+    weights = _family("noise", seed, size)
+    best = _best_by_enumeration(weights, block)
+    assert solve(weights, "spectral_balanced", block, 0).stats["Q_frac"] == pytest.approx(best)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_ours_is_at_least_metis_repaired(family):
+    for seed in range(3):
+        weights = _family(family, seed, 64, block=8)
+        ours, metis = (
+            solve(weights, method, 8, 0).stats["Q_frac"]
+            for method in ("spectral_balanced", "metis")
+        )
+        assert ours >= metis - 1e-9
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_affinity_without_weight_is_laid_out(method):
+    found = solve(np.zeros((10, 10)), method, 4, 0)
+    assert sorted(found.permutation.indices.tolist()) == list(range(10))
+    assert found.stats["Q_frac"] == 0
+
+
+@pytest.mark.parametrize("method", ["fiedler", *BALANCED])
+def test_disconnected_components_stay_apart(method):
+    parts = [_family("noise", seed, 6) + 0.5 * (1 - np.eye(6)) for seed in range(3)]
+    weights = np.zeros((20, 20))
+    for index, part in enumerate(parts):
+        weights[6 * index : 6 * index + 6, 6 * index : 6 * index + 6] = part
+    layout = solve(weights, method, 6, 0).permutation
+    assert {len(set(layout.indices[s : s + 6] // 6)) for s in (0, 6, 12)} == {1}
+
+
+def _broken(change):
+    weights = _family("noise", 0, 6)
+    change(weights)
+    return weights
+
+
+def _set(row, column, value):
+    def change(weights):
+        weights[row, column] = value
+
+    return change
+
+
+@pytest.mark.parametrize("storage", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.zeros((3, 4)), r"square matrix, not of shape \(3, 4\)"),
+        (_broken(_set(0, 1, 5.0)), "not symmetric"),
+        (_broken(_set(0, 1, -0.5)), "negative weights"),
+        (_broken(_set(2, 1, np.nan)), "1 entries that are NaN"),
+        (_broken(_set(2, 1, np.inf)), "1 entries that are NaN or infinite"),
+        (_broken(_set(3, 3, 1.0)), "node 3 with itself is 1"),
+    ],
+)
+def test_bad_affinities_are_named(weights, message, storage):
+    with pytest.raises(UserError, match=message):
+        solve(storage(weights), "fiedler", 2, 0)
+    with pytest.raises(UserError, match=message):
+        canonical.require_symmetric(storage(weights))
+
+
+def test_bad_methods_blocks_and_sizes_are_named(monkeypatch):
+    weights = _family("noise", 0, 6)
+    with pytest.raises(UserError, match="'kmeans' is none of identity, random"):
+        solve(weights, "kmeans", 2, 0)
+    with pytest.raises(UserError, match="at least one node, not 0"):
+        solve(weights, "random", 0, 0)
+    monkeypatch.setattr(canonical, "MAX_NODES", 5)
+    with pytest.raises(UserError, match="at most 5 nodes"):
+        solve(weights, "fiedler", 2, 0)
+
+
+def test_metis_without_its_package_is_a_user_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymetis", None)
+    with pytest.raises(UserError, match="pymetis"):
+        solve(_family("noise", 0, 12), "metis", 4, 0)
+
+
+def test_rounding_asymmetry_is_averaged_away():
+    weights = _family("noise", 1, 12)
+    skewed = weights * (1 + 1e-13 * np.triu(np.ones((12, 12))))
+    assert (skewed != skewed.T).any()
+    assert (
+        solve(skewed, "fiedler", 4, 0).permutation == solve(skewed.T, "fiedler", 4, 0).permutation
+    )
+
+
+@pytest.mark.parametrize("direct", [400, 2])
+def test_fiedler_order_is_that_of_the_dense_eigenvector(direct, monkeypatch):
+    monkeypatch.setattr(spectral, "_DIRECT", direct)
+    weights = _family("banded", 6, 30)
+    degree = weights.sum(axis=1)
+    laplacian = np.eye(30) - weights / np.sqrt(np.outer(degree, degree))
+    vector = np.linalg.eigh(laplacian)[1][:, 1] / np.sqrt(degree)
+    found, fallback = fiedler_order(weights.astype(np.float32), np.random.default_rng(0))
+    assert fallback is None
+    expected = np.argsort(vector)
+    assert found.tolist() in (expected.tolist(), expected[::-1].tolist())
+
+
+def test_a_fallback_is_logged_and_in_the_stats(monkeypatch, caplog):
+    monkeypatch.setattr(spectral, "_DIRECT", 2)
+    monkeypatch.setattr(spectral, "_LANCZOS_RESTARTS", 1)
+    monkeypatch.setattr(spectral, "_LANCZOS_TOLERANCE", 1e-30)
+    with caplog.at_level(logging.WARNING):
+        found = solve(_family("noise", 0, 80), "fiedler", 8, 0)
+    assert "lanczos did not converge" in found.stats["fallback"]
+    assert "lanczos did not converge" in caplog.text
+
+
+def test_components_are_those_of_networkx():
+    rng = np.random.default_rng(0)
+    weights = _symmetric((rng.random((40, 40)) < 0.03).astype(np.float32))
+    expected = {frozenset(c) for c in nx.connected_components(nx.from_numpy_array(weights))}
+    found = components(weights)
+    assert {frozenset(nodes.tolist()) for nodes in found} == expected
+    assert [nodes.size for nodes in found] == sorted((len(c) for c in expected), reverse=True)
+
+
+def test_louvain_is_as_good_as_networkx():
+    weights = _family("planted", 7, 40, block=8)
+    graph = nx.from_numpy_array(weights)
+    labels = louvain(weights.astype(np.float32), 1.0, np.random.default_rng(0))
+    ours = nx.community.modularity(
+        graph, [set(np.flatnonzero(labels == c).tolist()) for c in np.unique(labels)]
+    )
+    theirs = nx.community.modularity(graph, nx.community.louvain_communities(graph, seed=0))
+    assert ours >= theirs - 1e-6
+
+
+def test_two_opt_raises_the_path_and_visits_every_node_once():
+    weights = _family("noise", 8, 20).astype(np.float32)
+
+    def value(route):
+        return weights[route[:-1], route[1:]].sum()
+
+    greedy = greedy_route(weights, 3)
+    improved = two_opt(weights, greedy)
+    assert greedy[0] == 3
+    assert sorted(improved.tolist()) == list(range(20))
+    assert value(improved) > value(greedy)
+    for place in range(19):
+        left = np.ones(20, bool)
+        left[greedy[: place + 1]] = False
+        assert weights[greedy[place], greedy[place + 1]] == weights[greedy[place]][left].max()
+    for i in range(20):
+        for j in range(i + 1, 20):
+            other = np.concatenate([improved[:i], improved[i : j + 1][::-1], improved[j + 1 :]])
+            assert value(other) <= value(improved) + 1e-5
