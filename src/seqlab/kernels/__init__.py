@@ -1,0 +1,1 @@
+"""Hot loops: scan, convolution, normalisation, quantised products."""
