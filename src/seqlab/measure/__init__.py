@@ -1,0 +1,1 @@
+"""Measuring: interleaved latency, the noise floor, foreign load, and memory."""
