@@ -1,0 +1,1 @@
+"""Statistics: one implementation of each method."""

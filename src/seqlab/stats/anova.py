@@ -1,0 +1,112 @@
+"""Two-way analysis of variance with type II sums of squares, by least squares on dummy columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import fdtrc
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One line of the table: a factor or the interaction.
+
+    Attributes:
+        name: Factor name, or "a x b".
+        sum_sq: Type II sum of squares.
+        df: Degrees of freedom.
+        f: F statistic against the residual of the full model.
+        p: Upper-tail p value.
+        eta_sq_partial: sum_sq / (sum_sq + residual sum of squares).
+    """
+
+    name: str
+    sum_sq: float
+    df: int
+    f: float
+    p: float
+    eta_sq_partial: float
+
+
+@dataclass(frozen=True, slots=True)
+class Anova:
+    """Effects in the order first factor, second factor, interaction, and the residual."""
+
+    effects: tuple[Effect, Effect, Effect]
+    residual_sum_sq: float
+    residual_df: int
+    n: int
+    log: bool
+
+
+def two_way(
+    values: ArrayLike,
+    first: Sequence[object],
+    second: Sequence[object],
+    *,
+    names: tuple[str, str],
+    log: bool = True,
+) -> Anova:
+    """Analyse values by two crossed factors; unbalanced designs are allowed.
+
+    Each factor is tested given the other but not the interaction (type II), the interaction given
+    both; all against the residual of the full model.
+
+    Args:
+        values: Shape (n,), one value per run.
+        first: Level of the first factor for each value.
+        second: Level of the second factor for each value.
+        names: Names of the factors.
+        log: Analyse logarithms (latencies scale).
+
+    Raises:
+        ValueError: A factor with one level, an empty cell, no residual degree of freedom, or values
+            without a finite logarithm.
+    """
+    y = np.asarray(values, dtype=np.float64)
+    if log and not (y > 0).all():
+        raise ValueError("two-way analysis on logs needs positive values")
+    y = np.log(y) if log else y
+    if not np.isfinite(y).all():
+        raise ValueError("two-way analysis needs finite values")
+    a, b = _dummies(first), _dummies(second)
+    if min(a.shape[1], b.shape[1]) < 1 or not y.size == a.shape[0] == b.shape[0]:
+        raise ValueError("each factor needs at least two levels and one level per value")
+    one = np.ones((y.size, 1))
+    cross = (a[:, :, None] * b[:, None, :]).reshape(y.size, -1)
+    full = np.hstack([one, a, b, cross])
+    residual_df = y.size - full.shape[1]
+    if np.linalg.matrix_rank(full) < full.shape[1] or residual_df < 1:
+        raise ValueError("every combination of levels needs values, and one of them more than one")
+    both, residual = _residual(np.hstack([one, a, b]), y), _residual(full, y)
+    sums = (
+        (names[0], _residual(np.hstack([one, b]), y) - both, a.shape[1]),
+        (names[1], _residual(np.hstack([one, a]), y) - both, b.shape[1]),
+        (f"{names[0]} x {names[1]}", both - residual, cross.shape[1]),
+    )
+    effects = [_effect(name, max(ss, 0.0), df, residual, residual_df) for name, ss, df in sums]
+    return Anova((effects[0], effects[1], effects[2]), residual, residual_df, int(y.size), log)
+
+
+def _effect(name: str, sum_sq: float, df: int, residual: float, residual_df: int) -> Effect:
+    if residual <= 0:
+        raise ValueError("two-way analysis has no residual variance to test against")
+    f = (sum_sq / df) / (residual / residual_df)
+    p = float(fdtrc(df, residual_df, f))
+    return Effect(name, sum_sq, df, f, p, sum_sq / (sum_sq + residual))
+
+
+def _dummies(levels: Sequence[object]) -> FloatArray:
+    """Treatment coding without the first level, shape (n, levels - 1)."""
+    text = np.array([str(level) for level in levels])
+    return (text[:, None] == np.unique(text)[None, 1:]).astype(np.float64)
+
+
+def _residual(design: FloatArray, y: FloatArray) -> float:
+    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
+    return float(((y - design @ coefficients) ** 2).sum())
