@@ -1,0 +1,401 @@
+"""Claims: a published statement, what it needs, the estimand that tests it and the rule that
+decides.
+
+Input: `config/claims/<study>.yaml`, the only place where published values live; statistics tables
+    of
+the study; facts about the machine. Output: one verdict per claim, as rows of a table.
+
+A claim is judged only where its needs are met; elsewhere it is `not_run` and its analogue, an own
+claim about this scale, is judged instead. No test is computed here: a rule reads the interval and
+the verdict of contrasts that `seqlab.stats.contrast` decided.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from seqlab.errors import UserError
+from seqlab.spec import Spec, setting, validate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Outcome = Literal["supported", "refuted", "inconclusive", "not_evaluable", "not_run"]
+Value = str | int | float | bool
+_NEEDS = ("device", "model", "data")
+
+
+class Published(Spec):
+    """One published number."""
+
+    quantity: str = setting("What was measured.")
+    value: float = setting("The number as printed.")
+    unit: str = setting("Its unit.")
+    where: str = setting("Figure, table or section that prints it.")
+
+
+class Needs(Spec):
+    """What a machine must have before the claim itself can be judged; null: anything will do."""
+
+    device: str | None = setting("Part of the device's name, such as A100.", default=None)
+    model: str | None = setting("Name of the model.", default=None)
+    data: str | None = setting("Name of the data set.", default=None)
+
+
+class Columns(Spec):
+    """Columns of the table that hold the estimate; the defaults are those of a contrast."""
+
+    estimate: str = setting("Point estimate.", default="estimate")
+    low: str = setting("Lower end of its interval.", default="ci_low")
+    high: str = setting("Upper end of its interval.", default="ci_high")
+    n: str = setting("Number of runs.", default="n")
+    verdict: str = setting("Verdict of the contrast.", default="verdict")
+    reason: str = setting("Reason of that verdict.", default="reason")
+
+
+class Estimand(Spec):
+    """The rows and columns of a statistics table that test a claim."""
+
+    table: str = setting("Table below results/<scale>/, such as study/experiment/statistics.csv.")
+    where: dict[str, Value | list[Value]] = setting(
+        "Column -> value or values that rows must have."
+    )
+    where_not: dict[str, Value | list[Value]] = setting(
+        "Column -> value or values that rows must not have.", default={}
+    )
+    columns: Columns = setting("Where the estimate stands.", default=Columns())
+    unit: str = setting("Unit of the estimate.")
+
+
+class _Rule(Spec):
+    combine: Literal["all", "any"] = setting(
+        "Whether every selected row must satisfy the rule, or one of them.", default="all"
+    )
+
+
+class DirectionRule(_Rule):
+    """The contrast has this verdict: supported; the opposite, equivalence or identity: refuted."""
+
+    kind: Literal["direction"]
+    expected: Literal["faster", "slower", "lower", "higher"] = setting("Expected verdict.")
+
+
+class ThresholdRule(_Rule):
+    """The whole interval on the claimed side: supported; on the other: refuted."""
+
+    kind: Literal["threshold"]
+    relation: Literal["at_most", "at_least"] = setting("Side of the limit that is claimed.")
+    value: float = setting("The limit, in the unit of the estimand.")
+
+
+class EquivalenceRule(_Rule):
+    """Equivalent within the margin, or identical in every run: supported; a direction: refuted."""
+
+    kind: Literal["equivalence"]
+
+
+class EqualityRule(_Rule):
+    """Identical in every run: supported; any difference: refuted."""
+
+    kind: Literal["equality"]
+
+
+class DifferenceRule(_Rule):
+    """A difference in either direction: supported; equivalent or identical: refuted."""
+
+    kind: Literal["difference"]
+
+
+Rule = Annotated[
+    DirectionRule | ThresholdRule | EquivalenceRule | EqualityRule | DifferenceRule,
+    Field(discriminator="kind"),
+]
+
+
+class Claim(Spec):
+    """One statement and how it is judged."""
+
+    id: str = setting("Unique name.", pattern=r"^[a-z0-9][a-z0-9_.@-]*$")
+    item: str = setting("Number of the figure or table it belongs to.")
+    kind: Literal["published", "prediction"] = setting(
+        "Whether it was published, or registered here before its data.", default="published"
+    )
+    statement: str = setting("The claim in one sentence.")
+    published: list[Published] = setting("Values as printed.", default=[])
+    needs: Needs = setting("What the machine must have.", default=Needs())
+    estimand: Estimand | None = setting("What tests it.", default=None)
+    rule: Rule | None = setting("What decides.", default=None)
+    not_evaluable: str | None = setting("Why no data could decide it.", default=None)
+    analogue_of: str | None = setting(
+        "Claim that this one stands in for at this scale.", default=None
+    )
+
+    @model_validator(mode="after")
+    def _decidable_or_not(self) -> Claim:
+        decidable = self.estimand is not None and self.rule is not None
+        if decidable == (self.not_evaluable is not None) or (
+            (self.estimand is None) != (self.rule is None)
+        ):
+            raise ValueError("give estimand and rule, or not_evaluable with the reason")
+        return self
+
+
+class ClaimFile(Spec):
+    """Claims of one study."""
+
+    study: str = setting("Study they belong to.")
+    source: str = setting("Publication that makes them.")
+    claims: list[Claim] = setting("The claims, in the order of the publication.")
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> ClaimFile:
+        names = [claim.id for claim in self.claims]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"claim {twice[0]!r} is defined twice")
+        for claim in self.claims:
+            if claim.analogue_of is not None and claim.analogue_of not in names:
+                raise ValueError(f"{claim.id}: analogue of unknown claim {claim.analogue_of!r}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is at hand: names of devices, models and data sets of the runs behind the tables."""
+
+    device: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one claim; `estimate` is the row that decided, NaN where none did."""
+
+    study: str
+    item: str
+    id: str
+    kind: str
+    statement: str
+    published: str
+    verdict: Outcome
+    reason: str
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = ""
+    n: int = 0
+    rows: int = 0
+    analogue_of: str = ""
+
+
+def load_claims(path: str | Path) -> ClaimFile:
+    """Read and validate one claims file.
+
+    Raises:
+        UserError: The file is missing, no YAML, or has a wrong or unknown key.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read claims: {error.strerror}", where=str(path)) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"no valid YAML: {error}", where=str(path)) from None
+    return validate(ClaimFile, values, str(path))
+
+
+def load_tables(claims: Sequence[ClaimFile], paths: Sequence[Path]) -> dict[str, pd.DataFrame]:
+    """Read the tables that the claims name, of those among `paths` that exist.
+
+    A table is matched by the end of its path, so the folder of the scale does not matter.
+    """
+    import pandas as pd
+
+    named = {claim.estimand.table for file in claims for claim in file.claims if claim.estimand}
+    tables = {}
+    for name in sorted(named):
+        found = [path for path in paths if path.as_posix().endswith(f"/{name}") and path.is_file()]
+        if found:
+            # Only empty cells are missing: a scheme or method may be called "none".
+            tables[name] = pd.read_csv(found[0], keep_default_na=False, na_values=[""])
+    return tables
+
+
+def evaluate(
+    files: Sequence[ClaimFile], tables: Mapping[str, pd.DataFrame], facts: Facts
+) -> list[Verdict]:
+    """Judge every claim.
+
+    Args:
+        files: Claims of the studies.
+        tables: Statistics by the name that estimands use; a missing one makes its claims `not_run`.
+        facts: What the runs behind the tables were made on.
+
+    Raises:
+        UserError: A table lacks a column that an estimand names.
+    """
+    return [_judge(file, claim, tables, facts) for file in files for claim in file.claims]
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Return one row per verdict; the columns are the fields of `Verdict`."""
+    import pandas as pd
+
+    fields = list(Verdict.__dataclass_fields__)
+    return pd.DataFrame([{f: getattr(v, f) for f in fields} for v in verdicts], columns=fields)
+
+
+def unmet(needs: Needs, facts: Facts) -> str:
+    """Return which needs the facts do not meet, or an empty string.
+
+    Names are compared without case and punctuation; a need may be a part of the fact's name.
+    """
+    missing = []
+    for kind in _NEEDS:
+        need = getattr(needs, kind)
+        have = getattr(facts, kind)
+        if need is not None and not any(_plain(need) in _plain(name) for name in have):
+            missing.append(f"{kind} {need} (here: {', '.join(have) or 'none'})")
+    return f"needs {'; '.join(missing)}" if missing else ""
+
+
+def _judge(
+    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], facts: Facts
+) -> Verdict:
+    outcome, reason, found, deciding = _outcome(file, claim, tables, facts)
+    numbers: dict[str, Any] = {}
+    if deciding is not None and claim.estimand is not None:
+        c = claim.estimand.columns
+        numbers = {
+            "estimate": float(deciding[c.estimate]),
+            "low": float(deciding[c.low]),
+            "high": float(deciding[c.high]),
+            "n": int(deciding[c.n]),
+            "unit": claim.estimand.unit,
+        }
+    return Verdict(
+        study=file.study,
+        item=claim.item,
+        id=claim.id,
+        kind=claim.kind,
+        statement=claim.statement,
+        published="; ".join(f"{p.quantity}: {p.value:g} {p.unit}" for p in claim.published),
+        verdict=outcome,
+        reason=reason,
+        rows=found,
+        analogue_of=claim.analogue_of or "",
+        **numbers,
+    )
+
+
+def _outcome(
+    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], facts: Facts
+) -> tuple[Outcome, str, int, pd.Series | None]:
+    """Return outcome, reason, number of rows read and the row that decided."""
+    if claim.estimand is None or claim.rule is None:
+        return "not_evaluable", claim.not_evaluable or "", 0, None
+    if claim.analogue_of is not None:
+        original = next(c for c in file.claims if c.id == claim.analogue_of)
+        if not unmet(original.needs, facts):
+            return "not_run", f"{original.id} itself is judged at this scale", 0, None
+    missing = unmet(claim.needs, facts)
+    if missing:
+        return "not_run", missing, 0, None
+    if claim.estimand.table not in tables:
+        return "not_run", f"table {claim.estimand.table} has not been made", 0, None
+    rows = _select(tables[claim.estimand.table], claim.estimand, claim.id)
+    if rows.empty:
+        return "not_evaluable", "no row of the table matches the estimand", 0, None
+    judged = [(*_apply(claim.rule, row, claim.estimand.columns), row) for _, row in rows.iterrows()]
+    outcome, reason, deciding = _combine(judged, claim.rule.combine)
+    if len(judged) > 1:
+        agreeing = sum(found == outcome for found, _, _ in judged)
+        reason = f"{agreeing} of {len(judged)} rows {outcome}; {reason}"
+    return outcome, reason, len(judged), deciding
+
+
+def _select(table: pd.DataFrame, estimand: Estimand, claim: str) -> pd.DataFrame:
+    columns = estimand.columns.model_dump().values()
+    absent = sorted({*estimand.where, *estimand.where_not, *columns} - set(table.columns))
+    if absent:
+        raise UserError(
+            f"column {absent[0]!r} is not in {estimand.table}",
+            where=f"claim {claim}",
+            fix=f"use one of {', '.join(map(str, table.columns))}",
+        )
+    for column, wanted in estimand.where.items():
+        table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
+    for column, unwanted in estimand.where_not.items():
+        table = table[~table[column].isin(unwanted if isinstance(unwanted, list) else [unwanted])]
+    return table
+
+
+_Judged = tuple[Outcome, str, Any]
+
+
+def _combine(judged: Sequence[_Judged], how: str) -> _Judged:
+    """Return the row that decides: under `all` the worst for the claim, under `any` the best."""
+    order: tuple[Outcome, ...] = ("refuted", "not_evaluable", "inconclusive", "supported")
+    if how == "any":
+        order = ("supported", "inconclusive", "not_evaluable", "refuted")
+    return min(judged, key=lambda row: order.index(row[0]))
+
+
+def _apply(rule: Any, row: pd.Series, columns: Columns) -> tuple[Outcome, str]:
+    """Apply a rule to one row of contrasts."""
+    verdict, why = str(row[columns.verdict]), str(row[columns.reason])
+    estimate = float(row[columns.estimate])
+    words = f"{verdict}: {why}"
+    identical = verdict == "degenerate" and why.startswith("identical")
+    if verdict == "degenerate" and not identical:
+        # Without variance nothing can be tested; that something differs at all is still plain.
+        if rule.kind == "equality" and math.isfinite(estimate):
+            return "refuted", words
+        return "not_evaluable", words
+    if rule.kind == "threshold":
+        return _against_limit(rule, row, columns, estimate if identical else None)
+    if identical:
+        return ("supported" if rule.kind in ("equality", "equivalence") else "refuted"), why
+    if rule.kind == "equality":
+        return "refuted", words
+    if verdict == "inconclusive":
+        return "inconclusive", why
+    holds = {
+        "direction": verdict == getattr(rule, "expected", None),
+        "equivalence": verdict == "equivalent",
+        "difference": verdict != "equivalent",
+    }[rule.kind]
+    return ("supported" if holds else "refuted"), words
+
+
+def _against_limit(
+    rule: ThresholdRule, row: pd.Series, columns: Columns, exact: float | None
+) -> tuple[Outcome, str]:
+    low, high = float(row[columns.low]), float(row[columns.high])
+    if exact is not None:
+        low = high = exact
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "not_evaluable", "the estimate has no interval"
+    words = (
+        f"interval [{low:.4g}, {high:.4g}] against {rule.relation.replace('_', ' ')} {rule.value:g}"
+    )
+    if rule.relation == "at_least":
+        low, high, limit = -high, -low, -rule.value
+    else:
+        limit = rule.value
+    if high <= limit:
+        return "supported", words
+    return ("refuted" if low > limit else "inconclusive"), words
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.casefold())

@@ -1,0 +1,1 @@
+"""One style and a few primitives."""
