@@ -1,0 +1,177 @@
+"""Figure 2, drawn from its statistics; no statistic is computed here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from seqlab.plots.primitives import noise_band, panel_note
+from seqlab.plots.style import PAGE_IN, REFERENCE, VERDICTS, look, new_figure, style
+from seqlab.studies.codesign.quantization.contrasts import CELL
+
+# Panel -> the contrasts it draws and what the legend calls them.
+QUALITY_SERIES = {
+    "quantize_first_vs_none": "quantise, permute",
+    "permute_first_vs_none": "permute, quantise",
+    "random_vs_none": "random order, quantise (control)",
+}
+LATENCY_SERIES = {
+    "permute_first_vs_quantize_first": "second vs first strategy",
+    "repermute_vs_permute_first": "third vs second strategy",
+    "planted": "planted slow-down (control)",
+    "aa": "A/A (control)",
+}
+_METRICS = {"prefill_ms": "prefill", "decode_ms": "decode"}
+
+
+def drawn(statistics: pd.DataFrame) -> pd.DataFrame:
+    """Return exactly the rows that the figure draws, with the panel of each."""
+    rows = statistics[statistics["subset"] == "all"]
+    panels = [
+        ("quality", rows["contrast"].isin(QUALITY_SERIES) & (rows["metric"] == "bits_per_byte")),
+        ("latency", rows["contrast"].isin(LATENCY_SERIES) & rows["metric"].isin(_METRICS)),
+        ("control", (rows["contrast"] == "quantized_vs_dense")),
+    ]
+    return pd.concat([rows[keep].assign(panel=name) for name, keep in panels], ignore_index=True)
+
+
+def draw(data: pd.DataFrame, *, scale: str) -> Figure:
+    """Return the figure: quality, latency and controls, one row per cell of the grid.
+
+    Args:
+        data: Rows of `drawn`.
+        scale: Scale of the run, stated in every panel.
+    """
+    with style():
+        if data.empty:
+            return _not_run(scale)
+        cells = list(dict.fromkeys(zip(*(data[name] for name in CELL), strict=True)))
+        fig = new_figure(PAGE_IN, 1.5 + 0.36 * len(cells))
+        grid = fig.add_gridspec(1, 4, width_ratios=(1.25, 1.0, 1.0, 0.8))
+        axes = [fig.add_subplot(grid[0])]
+        axes += [fig.add_subplot(grid[i], sharey=axes[0]) for i in (1, 2, 3)]
+        n = int(data["n"].max())
+        _quality(axes[0], data[data["panel"] == "quality"], cells)
+        for ax, (metric, title) in zip(axes[1:3], _METRICS.items(), strict=True):
+            rows = data[(data["panel"] == "latency") & (data["metric"] == metric)]
+            _latency(ax, rows, cells, title)
+        _control(axes[3], data[data["panel"] == "control"], cells)
+        for ax, letter in zip(axes, "abcd", strict=True):
+            ax.set_title(f"{letter}", loc="left", fontweight="bold")
+            panel_note(ax, n=n, interval="95 % CI", scale=scale)
+        _label_cells(axes[0], cells)
+        for ax in axes[1:]:
+            ax.tick_params(labelleft=False)
+        handles, labels = _legend(axes)
+        fig.legend(handles, labels, loc="outside lower center", ncols=4)
+    return fig
+
+
+def _quality(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) -> None:
+    _series(ax, rows, cells, QUALITY_SERIES, "estimate", "ci_low", "ci_high", first=1)
+    margin = float(rows["tost_margin"].max())
+    _reference(ax, 0.0, (-margin, margin))
+    ax.set_xlabel("change of bits per byte\nagainst no permutation")
+
+
+def _latency(
+    ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], title: str
+) -> None:
+    _series(ax, rows, cells, LATENCY_SERIES, "ratio", "ratio_low", "ratio_high", first=4)
+    margin = float(rows["tost_margin"].max())
+    noise = float(rows["noise_limit"].max())
+    noise_band(ax, (1 / (1 + noise), 1 + noise), axis="x")
+    _reference(ax, 1.0, (1 / (1 + margin), 1 + margin))
+    ax.set_xlabel(f"{title} latency ratio")
+
+
+def _control(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) -> None:
+    for cell, y in _positions(cells):
+        row = _row(rows, cell)
+        color, marker = VERDICTS[str(row["verdict"])]
+        ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=color)
+        ax.plot(row["estimate"], y, marker=marker, color=color)
+    _reference(ax, 0.0, None)
+    ax.set_xscale("symlog", linthresh=0.01)
+    # Exponents would be set below 6 pt.
+    ax.xaxis.set_major_locator(FixedLocator([0.0, 0.01, 0.1, 1.0]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xlabel("bits per byte added by\nquantising (control)")
+
+
+def _series(
+    ax: Axes,
+    rows: pd.DataFrame,
+    cells: Sequence[tuple[object, ...]],
+    names: dict[str, str],
+    estimate: str,
+    low: str,
+    high: str,
+    *,
+    first: int,
+) -> None:
+    for index, (contrast, label) in enumerate(names.items()):
+        series = rows[rows["contrast"] == contrast]
+        appearance = look(first + index)
+        offset = 0.55 * (0.5 - (index + 0.5) / len(names))
+        for cell, y in _positions(cells):
+            row = _row(series, cell)
+            at = y + offset
+            if np.isfinite(row[low]):
+                ax.plot([row[low], row[high]], [at, at], color=appearance["color"])
+            # Without variance there is no interval: a hollow mark says so.
+            face = "white" if row["verdict"] == "degenerate" else appearance["color"]
+            ax.plot(
+                row[estimate],
+                at,
+                marker=appearance["marker"],
+                color=appearance["color"],
+                markerfacecolor=face,
+                linestyle="",
+                label=label,
+            )
+
+
+def _reference(ax: Axes, value: float, margin: tuple[float, float] | None) -> None:
+    ax.axvline(value, color=REFERENCE, linewidth=0.6, zorder=0)
+    for edge in margin or ():
+        ax.axvline(edge, color=REFERENCE, linewidth=0.6, linestyle="--", zorder=0)
+
+
+def _positions(cells: Sequence[tuple[object, ...]]) -> list[tuple[tuple[object, ...], int]]:
+    return [(cell, len(cells) - 1 - index) for index, cell in enumerate(cells)]
+
+
+def _row(rows: pd.DataFrame, cell: tuple[object, ...]) -> pd.Series:
+    keep = np.logical_and.reduce(
+        [rows[name] == value for name, value in zip(CELL, cell, strict=True)]
+    )
+    return rows[keep].iloc[0]
+
+
+def _label_cells(ax: Axes, cells: Sequence[tuple[object, ...]]) -> None:
+    several = len({cell[0] for cell in cells}) > 1
+    words = [
+        f"{cell[0]}: " * several + f"{str(cell[1]).replace('_', ' ')}, {cell[2]} bit" for cell in cells
+    ]
+    ax.set_yticks([y for _, y in _positions(cells)], words)
+    ax.set_ylim(-0.6, len(cells) - 0.4)
+
+
+def _legend(axes: Sequence[Axes]) -> tuple[list[object], list[str]]:
+    seen: dict[str, object] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            seen.setdefault(label, handle)
+    return list(seen.values()), list(seen)
+
+
+def _not_run(scale: str) -> Figure:
+    fig = new_figure(PAGE_IN, 1.2)
+    fig.text(0.5, 0.5, f"not run: no measured run at {scale} scale", ha="center", va="center")
+    return fig

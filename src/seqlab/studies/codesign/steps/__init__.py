@@ -1,0 +1,1 @@
+"""Steps of the co-design study; each module holds the step of its own name."""
