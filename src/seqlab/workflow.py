@@ -29,6 +29,20 @@ class StepSettings(Protocol):
         ...
 
 
+def require_checkout(root: str | Path) -> None:
+    """Refuse to run a workflow whose steps would execute another checkout's code.
+
+    Raises:
+        UserError: The imported seqlab does not lie below `root`.
+    """
+    if not PACKAGE.is_relative_to(Path(root).resolve()):
+        raise UserError(
+            "the installed seqlab is not that of this folder, so fingerprints would be of other code",
+            where=str(PACKAGE),
+            fix="activate this folder's .venv, or run `make setup` here",
+        )
+
+
 def study_names() -> tuple[str, ...]:
     """Return the studies: every folder of `seqlab/studies` that has a `spec.py`."""
     return tuple(sorted(path.parent.name for path in PACKAGE.glob("studies/*/spec.py")))

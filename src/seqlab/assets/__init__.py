@@ -1,0 +1,1 @@
+"""Steps that make what several studies use: corpora, tokenizers, models."""

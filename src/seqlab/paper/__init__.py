@@ -1,0 +1,1 @@
+"""Steps that number items, judge claims and write the report."""

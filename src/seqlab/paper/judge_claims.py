@@ -1,0 +1,33 @@
+"""Step: the verdict of every claim at one scale."""
+
+from __future__ import annotations
+
+from seqlab.claims import Facts, evaluate, load_claims, load_tables, verdict_table
+from seqlab.paper.spec import ClaimsSpec
+from seqlab.plots.tables import write_table
+from seqlab.spec import Ins, Out
+
+
+def judge_claims(
+    spec: ClaimsSpec, *, claims: Ins, tables: Ins, csv: Out, md: Out, tex: Out
+) -> None:
+    """Judge the claims of every study by its statistics and write one row per claim.
+
+    What a claim needs is held against what the runs behind the tables were made on: their device,
+    model and corpus.
+
+    Raises:
+        UserError: A claims file or a table is damaged, or a claim names a column that is not there.
+    """
+    files = [load_claims(path) for path in claims]
+    found = load_tables(files, tables)
+    models, devices = (
+        {str(name) for table in found.values() if column in table for name in table[column]}
+        for column in ("model", "device")
+    )
+    facts = Facts(
+        device=tuple(sorted(devices)),
+        model=tuple(sorted(models)),
+        data=tuple(sorted({spec.corpora[name] for name in models if name in spec.corpora})),
+    )
+    write_table(verdict_table(evaluate(files, found, facts)), csv=csv, md=md, tex=tex)

@@ -1,0 +1,64 @@
+"""What a run left: items done and missing, steps that failed and why, claims that were not run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from seqlab.provenance.atomic import write_json
+
+FAILURES = Path("state/failures")
+
+
+def note_failure(step: str, outputs: list[Path], message: str, log: str | None) -> None:
+    """Leave a note of a failed step where `status` finds it."""
+    write_json(
+        _note(outputs),
+        {
+            "step": step,
+            "outputs": [path.as_posix() for path in outputs],
+            "message": message,
+            "log": log,
+        },
+    )
+
+
+def clear_failure(outputs: list[Path]) -> None:
+    """Remove the note of a step that has now succeeded."""
+    _note(outputs).unlink(missing_ok=True)
+
+
+def status(root: Path, scale: str) -> str:
+    """Return a readable summary of one scale: done, failed with its log, not run with its reason."""
+    at = "" if scale == "laptop" else f"{scale}/"
+    claims = root / f"results/{at}tables/claims.csv"
+    lines = [f"scale {scale}"]
+    for folder, suffix in ((f"figures/{at}", ".pdf"), (f"results/{at}tables/", ".csv")):
+        done = sorted(path.stem for path in (root / folder).glob(f"*{suffix}"))
+        lines.append(f"  {folder}: {', '.join(done) if done else 'nothing yet'}")
+    for note in _failures(root):
+        lines.append(f"  failed: {note['step']}: {note['message']}")
+        if note["log"]:
+            lines.append(f"    log: {note['log']}")
+    if claims.is_file():
+        with claims.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        counts = Counter(row["verdict"] for row in rows)
+        lines.append("  claims: " + ", ".join(f"{n} {v}" for v, n in sorted(counts.items())))
+        reasons = Counter(row["reason"] for row in rows if row["verdict"] == "not_run")
+        lines += [f"    not_run ({count}): {reason}" for reason, count in sorted(reasons.items())]
+    return "\n".join(lines)
+
+
+def _failures(root: Path) -> list[dict[str, Any]]:
+    notes = sorted((root / FAILURES).glob("*.json"))
+    return [json.loads(note.read_text("utf-8")) for note in notes]
+
+
+def _note(outputs: list[Path]) -> Path:
+    key = "\n".join(sorted(path.as_posix() for path in outputs))
+    return FAILURES / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"

@@ -1,0 +1,125 @@
+"""What every study must have, and what keeps lists of the same thing equal."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from seqlab.reference import load_config, write_reference
+from seqlab.workflow import SCALES, Settings, step_module, study_names
+
+ROOT = Path(__file__).resolve().parents[2]
+RULE_FILES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return Settings(load_config(ROOT))
+
+
+@pytest.mark.parametrize("study", study_names())
+def test_a_study_has_all_its_files(study: str) -> None:
+    for path in (
+        f"src/seqlab/studies/{study}/README.md",
+        f"src/seqlab/studies/{study}/steps/__init__.py",
+        f"workflow/rules/{study}.smk",
+        f"config/studies/{study}.yaml",
+        f"config/claims/{study}.yaml",
+    ):
+        assert (ROOT / path).is_file(), f"study {study} lacks {path}"
+    assert list(yaml.safe_load((ROOT / f"config/studies/{study}.yaml").read_text())) == [study]
+
+
+def test_every_numbered_item_has_a_study_and_a_caption(settings: Settings) -> None:
+    paper = settings("paper", "laptop")
+    for number, item in {**paper.figures, **paper.tables}.items():
+        assert item.study in study_names(), number
+    for number in paper.figures:
+        assert (ROOT / f"workflow/report/{number}.rst").is_file()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_settings_are_valid_at_every_scale(settings: Settings, scale: str) -> None:
+    for group in ("assets", "paper", *study_names()):
+        assert settings(group, scale).canonical()
+
+
+def test_generated_documentation_is_current() -> None:
+    write_reference(ROOT, check=True)
+
+
+@pytest.mark.parametrize("name,extras", [("cpu", ()), ("gpu", ("gpu",))])
+def test_conda_environments_equal_pyproject(name: str, extras: tuple[str, ...]) -> None:
+    wanted = [*PROJECT["dependencies"]]
+    for extra in extras:
+        wanted += PROJECT["optional-dependencies"][extra]
+    environment = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())
+    assert environment["dependencies"][-1]["pip"] == wanted
+
+
+def test_every_dependency_is_pinned() -> None:
+    pinned = {
+        re.split(r"==", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    declared = [*PROJECT["dependencies"]]
+    for extra in ("dev", "peers"):
+        declared += PROJECT["optional-dependencies"][extra]
+    names = {re.split(r"[\[<>=]", name)[0].lower().replace("_", "-") for name in declared}
+    assert names <= pinned
+
+
+def _rules(path: Path) -> dict[str, str]:
+    blocks = re.split(r"^rule (\w+):$", path.read_text(), flags=re.M)
+    return dict(zip(blocks[1::2], blocks[2::2], strict=True))
+
+
+@pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
+def test_rules_follow_the_house_rules(path: Path) -> None:
+    assert path.read_text().startswith('"""'), "a rule file opens with its contract"
+    for name, body in _rules(path).items():
+        assert name.startswith(f"{path.stem}_"), name
+        for directive in ("output", "log", "benchmark", "conda", "threads", "resources", "params", "shell"):
+            assert re.search(rf"^    {directive}:", body, re.M), f"{name} lacks {directive}"
+        for forbidden in ("run", "script", "message"):
+            assert not re.search(rf"^    {forbidden}:", body, re.M), f"{name} uses {forbidden}"
+        for resource in ("gpu", "mem_mb", "runtime"):
+            assert f"{resource}=" in body, f"{name} asks for no {resource}"
+        calls = re.findall(r"python -m seqlab (\w+) (\w+)", body)
+        assert len(calls) == 1, f"{name} makes {len(calls)} calls"
+        assert step_module(*calls[0]).endswith(f".{calls[0][1]}")
+
+
+def test_a_step_module_holds_the_step_of_its_name() -> None:
+    for path in (ROOT / "src/seqlab/studies").glob("*/steps/*.py"):
+        if path.stem != "__init__":
+            names = {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef)}
+            assert path.stem in names, path
+
+
+def test_scripts_are_thin() -> None:
+    scripts = sorted((ROOT / "scripts").iterdir())
+    assert scripts
+    for script in scripts:
+        assert len(script.read_text().splitlines()) <= 10, script
+
+
+def test_no_path_of_a_machine_and_no_registry_host() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    hosts = re.compile(r"pypi\.|files\.pythonhosted|registry\.npmjs|deb\.debian|/opt/wheels|/home/\w+/|\.\./shared")
+    own = Path(__file__).name
+    for name in listed:
+        path = ROOT / name
+        if not path.is_file() or path.name == own or path.suffix in (".xz", ".png", ".pdf", ".npz", ".safetensors"):
+            continue
+        found = hosts.search(path.read_text("utf-8", errors="ignore"))
+        assert found is None, f"{name}: {found}"
