@@ -1,0 +1,235 @@
+"""Co-design study: does re-optimising a memory layout after changing a model make it faster?
+
+Inputs: trained models, tokens and baselines of assets.smk.
+Outputs: results/{scale}/codesign/{figures,tables}/quantization_order.*, statistics, summary.csv.
+Steps, in order: solve layouts, run, collect, analyse, draw and tabulate.
+"""
+
+QUANTIZATION = "results/{scale}/codesign/quantization"
+QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/{{scheme}}/w{{bits}}/seed-{{seed}}"
+
+
+wildcard_constraints:
+    scheme=names_at_every_scale("codesign", lambda s: s.quantization.schemes),
+    bits=names_at_every_scale("codesign", lambda s: s.quantization.bits),
+
+
+rule codesign_solve_quantization_layouts:
+    input:
+        model="results/{scale}/assets/models/{model}/trained",
+        tokens=tokens_of_model,
+    output:
+        layouts=f"{QUANTIZATION}/layouts/{{model}}/seed-{{seed}}.npz",
+    log:
+        "logs/{scale}/codesign/solve_quantization_layouts/{model}/seed-{seed}.log",
+    benchmark:
+        "logs/{scale}/codesign/solve_quantization_layouts/{model}/seed-{seed}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=gpus,
+        mem_mb=4000,
+        runtime=240,
+    params:
+        spec=spec("codesign", "solve_quantization_layouts"),
+        code=code("codesign", "solve_quantization_layouts"),
+        device=config["device"],
+    shell:
+        "python -m seqlab codesign solve_quantization_layouts"
+        " --spec {params.spec:q} --code {params.code} --device {params.device}"
+        " --gpus {resources.gpu}"
+        " --model {input.model:q} --tokens {input.tokens:q}"
+        " --layouts {output.layouts:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_run_quantization:
+    input:
+        model=run_input(
+            f"{QUANTIZATION_RUN}/record.json",
+            "results/{scale}/assets/models/{model}/trained",
+        ),
+        tokens=run_input(f"{QUANTIZATION_RUN}/record.json", tokens_of_model),
+        layouts=run_input(
+            f"{QUANTIZATION_RUN}/record.json",
+            f"{QUANTIZATION}/layouts/{{model}}/seed-{{seed}}.npz",
+        ),
+    output:
+        record=f"{QUANTIZATION_RUN}/record.json",
+        samples=f"{QUANTIZATION_RUN}/samples.npz",
+    log:
+        "logs/{scale}/codesign/run_quantization/{model}/{scheme}/w{bits}/seed-{seed}.log",
+    benchmark:
+        "logs/{scale}/codesign/run_quantization/{model}/{scheme}/w{bits}/seed-{seed}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    # It times something: nothing may run beside it.
+    threads: workflow.cores
+    resources:
+        gpu=gpus,
+        mem_mb=4000,
+        runtime=120,
+    params:
+        spec=spec("codesign", "run_quantization"),
+        code=code("codesign", "run_quantization"),
+        device=config["device"],
+    shell:
+        "python -m seqlab codesign run_quantization"
+        " --spec {params.spec:q} --code {params.code} --device {params.device}"
+        " --gpus {resources.gpu}"
+        " --model {input.model:q} --tokens {input.tokens:q} --layouts {input.layouts:q}"
+        " --record {output.record:q} --samples {output.samples:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_collect_quantization:
+    input:
+        records=each(
+            "codesign",
+            lambda s: s.quantization.run_folders(),
+            f"{QUANTIZATION}/runs/{{name}}/record.json",
+        ),
+    output:
+        table=f"{QUANTIZATION}/observations.csv",
+    log:
+        "logs/{scale}/codesign/collect_quantization.log",
+    benchmark:
+        "logs/{scale}/codesign/collect_quantization.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "collect_quantization"),
+        code=code("codesign", "collect_quantization"),
+        runs=f"{QUANTIZATION}/runs",
+    # The folder, not every record: a shell command is limited to 128 KiB.
+    shell:
+        "python -m seqlab codesign collect_quantization"
+        " --spec {params.spec:q} --code {params.code}"
+        " --runs {params.runs:q} --table {output.table:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_analyse_quantization:
+    input:
+        table=f"{QUANTIZATION}/observations.csv",
+    output:
+        statistics=f"{QUANTIZATION}/statistics.csv",
+        summary=f"{QUANTIZATION}/summary.csv",
+    log:
+        "logs/{scale}/codesign/analyse_quantization.log",
+    benchmark:
+        "logs/{scale}/codesign/analyse_quantization.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "analyse_quantization"),
+        code=code("codesign", "analyse_quantization"),
+    shell:
+        "python -m seqlab codesign analyse_quantization"
+        " --spec {params.spec:q} --code {params.code}"
+        " --table {input.table:q}"
+        " --statistics {output.statistics:q} --summary {output.summary:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_draw_quantization:
+    input:
+        statistics=f"{QUANTIZATION}/statistics.csv",
+    output:
+        pdf="results/{scale}/codesign/figures/quantization_order.pdf",
+        png="results/{scale}/codesign/figures/quantization_order.png",
+        csv="results/{scale}/codesign/figures/quantization_order.csv",
+    log:
+        "logs/{scale}/codesign/draw_quantization.log",
+    benchmark:
+        "logs/{scale}/codesign/draw_quantization.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "draw_quantization"),
+        code=code("codesign", "draw_quantization"),
+    shell:
+        "python -m seqlab codesign draw_quantization"
+        " --spec {params.spec:q} --code {params.code}"
+        " --statistics {input.statistics:q}"
+        " --pdf {output.pdf:q} --png {output.png:q} --csv {output.csv:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_tabulate_quantization:
+    input:
+        statistics=f"{QUANTIZATION}/statistics.csv",
+        table=f"{QUANTIZATION}/observations.csv",
+    output:
+        csv="results/{scale}/codesign/tables/quantization_order.csv",
+        md="results/{scale}/codesign/tables/quantization_order.md",
+        tex="results/{scale}/codesign/tables/quantization_order.tex",
+    log:
+        "logs/{scale}/codesign/tabulate_quantization.log",
+    benchmark:
+        "logs/{scale}/codesign/tabulate_quantization.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "tabulate_quantization"),
+        code=code("codesign", "tabulate_quantization"),
+    shell:
+        "python -m seqlab codesign tabulate_quantization"
+        " --spec {params.spec:q} --code {params.code}"
+        " --statistics {input.statistics:q} --table {input.table:q}"
+        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_facts_quantization:
+    input:
+        models=each(
+            "codesign",
+            lambda s: s.quantization.models,
+            "results/{scale}/assets/models/{name}/trained",
+        ),
+        baselines=baselines_of_models("codesign", lambda s: s.quantization.models),
+        statistics=f"{QUANTIZATION}/statistics.csv",
+    output:
+        facts="results/{scale}/codesign/figures/quantization_order.json",
+    log:
+        "logs/{scale}/codesign/facts_quantization.log",
+    benchmark:
+        "logs/{scale}/codesign/facts_quantization.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=facts_spec("codesign", "facts_quantization"),
+        code=code("codesign", "facts_quantization"),
+    shell:
+        "python -m seqlab codesign facts_quantization"
+        " --spec {params.spec:q} --code {params.code}"
+        " --models {input.models:q} --baselines {input.baselines:q}"
+        " --statistics {input.statistics:q} --facts {output.facts:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,239 @@
+"""Shared helpers, no rules: settings and fingerprints as params, paths, the default GPU limit."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from seqlab.provenance.unpacked import unpacked
+from seqlab.workflow import SCALES, Settings, choices, code, require_checkout, spec_json
+
+# `python` in a shell command is the interpreter that runs Snakemake, whether or not its
+# environment is active.
+os.environ.update(
+    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+)
+
+# A step that runs other code than its fingerprint says would make every record a lie.
+require_checkout(workflow.basedir)
+settings = Settings(config)
+settings("paper", config["scale"])
+
+# One GPU job at a time unless `--resources gpu=N` says otherwise; without a limit Snakemake
+# starts all of them at once.
+workflow.global_resources.setdefault("gpu", 1)
+
+
+wildcard_constraints:
+    scale=choices(SCALES),
+    # Numbered items of laptop scale stand in figures/, those of other scales in figures/<scale>/.
+    at="(?:ci/|paper/)?",
+    seed=r"[0-9]+",
+
+
+def scale_of(wildcards):
+    """Return the scale that wildcards name by a folder, or by the optional folder of an item."""
+    if hasattr(wildcards, "scale"):
+        return wildcards.scale
+    return wildcards.at[:-1] or "laptop"
+
+
+def spec(group, step):
+    """Return a params function, exactly the settings that a step reads, as sorted JSON."""
+    return lambda wildcards: spec_json(
+        settings(group, scale_of(wildcards)), step, wildcards
+    )
+
+
+def gpus(wildcards):
+    """Return the GPUs that a job asks for: one, unless the workflow runs on the CPU."""
+    return int(config["device"] != "cpu" and scale_of(wildcards) == "paper")
+
+
+def names_at_every_scale(group, pick):
+    """Return a wildcard regex of the names that `pick(settings)` gives at any scale."""
+    return choices({name for scale in SCALES for name in pick(settings(group, scale))})
+
+
+def each(group, pick, template):
+    """Return an input function: `template` for every `{name}` that `pick(settings)` gives."""
+
+    def paths(wildcards):
+        scale = scale_of(wildcards)
+        names = pick(settings(group, scale))
+        return [template.format(name=name, scale=scale) for name in names]
+
+    return paths
+
+
+def tokens_of_model(wildcards):
+    """Return the encoded corpus that a model is trained and measured on."""
+    model = settings("assets", scale_of(wildcards)).models[wildcards.model]
+    return (
+        f"results/{scale_of(wildcards)}/assets/tokens/{model.corpus}/{model.tokenizer}"
+    )
+
+
+def tokenizer_of_model(wildcards):
+    """Return the tokenizer folder of a model."""
+    scale = scale_of(wildcards)
+    name = settings("assets", scale).models[wildcards.model].tokenizer
+    return f"results/{scale}/assets/tokenizers/{name}"
+
+
+def initial_tokenizer(wildcards):
+    """Return the tokenizer that fixes a fresh model's vocabulary; fetched weights bring theirs."""
+    model = settings("assets", scale_of(wildcards)).models[wildcards.model]
+    return tokenizer_of_model(wildcards) if model.fresh else []
+
+
+def training_threads(wildcards):
+    """Return the threads that training is pinned to: a setting, because it changes the bits."""
+    return (
+        settings("assets", scale_of(wildcards)).models[wildcards.model].training.threads
+    )
+
+
+def resource_folder(wildcards):
+    """Return the vendored folder a corpus comes from; nothing for a corpus of the user or the hub."""
+    source = settings("assets", scale_of(wildcards)).corpora[wildcards.corpus].source
+    kind, _, name = source.partition(":")
+    return [f"resources/{name}"] if kind == "vendored" else []
+
+
+def tokenizer_origin(kind):
+    """Return an input function: the corpus or model a tokenizer is made from, if it is made from one."""
+    folder = {"corpus": "corpora/{}", "model": "models/{}/init"}[kind]
+
+    def paths(wildcards):
+        scale = scale_of(wildcards)
+        tokenizer = settings("assets", scale).tokenizers[wildcards.tokenizer]
+        name = getattr(tokenizer, kind)
+        return [f"results/{scale}/assets/{folder.format(name)}"] if name else []
+
+    return paths
+
+
+def baselines_of_models(group, pick):
+    """Return an input function: the compression and n-gram baselines of each model's corpus."""
+
+    def paths(wildcards):
+        scale = scale_of(wildcards)
+        models = settings("assets", scale).models
+        pairs = {
+            (models[name].corpus, models[name].tokenizer)
+            for name in pick(settings(group, scale))
+        }
+        return [
+            f"results/{scale}/assets/baselines/{corpus}/{tokenizer}.json"
+            for corpus, tokenizer in sorted(pairs)
+        ]
+
+    return paths
+
+
+def run_input(record_path, path):
+    """Return the input function of a run: nothing where its record came from another machine.
+
+    Unpacked records are sources: no training is started to make the inputs they once had.
+    """
+
+    def paths(wildcards):
+        record = record_path.format(**wildcards)
+        if record in unpacked(".", scale_of(wildcards)):
+            return []
+        return path(wildcards) if callable(path) else path.format(**wildcards)
+
+    return paths
+
+
+def artefact(kind, *suffixes):
+    """Return an input function: the files of the study artefact that a number stands for."""
+
+    def paths(wildcards):
+        scale = scale_of(wildcards)
+        number = wildcards.get("figure") or wildcards.get("table")
+        item = getattr(settings("paper", scale), kind)[number]
+        return [
+            f"results/{scale}/{item.study}/{kind}/{item.artefact}.{suffix}"
+            for suffix in suffixes
+        ]
+
+    return paths
+
+
+def claim_files(wildcards):
+    """Return the claims of every study."""
+    return [f"config/claims/{study}.yaml" for study in study_names()]
+
+
+def claim_tables(wildcards):
+    """Return the statistics that claims are judged by."""
+    scale = scale_of(wildcards)
+    return [
+        f"results/{scale}/{study}/{table}"
+        for study in study_names()
+        for table in settings(study, scale).claim_tables
+    ]
+
+
+def facts_spec(group, step):
+    """Return a params function: the settings of a step that names models, with their corpora."""
+
+    def build(wildcards):
+        models = settings("assets", scale_of(wildcards)).models
+        facts = settings(group, scale_of(wildcards)).step_spec(step, wildcards)
+        corpora = [
+            f"{models[name].corpus}/{models[name].tokenizer}" for name in facts.models
+        ]
+        return facts.model_copy(update={"corpora": tuple(corpora)}).canonical()
+
+    return build
+
+
+def claims_spec(wildcards):
+    """Return the spec of the step that judges claims: which model is measured on which corpus."""
+    models = settings("assets", scale_of(wildcards)).models
+    corpora = {name: model.corpus for name, model in models.items()}
+    return json.dumps({"corpora": corpora}, sort_keys=True)
+
+
+def every_preview(wildcards):
+    """Return the preview of every figure, the claims last."""
+    figures = [*settings("paper", scale_of(wildcards)).figures, "claims"]
+    return [f"figures/{wildcards.at}{figure}.png" for figure in figures]
+
+
+def every_artefact(scale):
+    """Return every numbered figure and table of a scale, and the claims."""
+    at = "" if scale == "laptop" else f"{scale}/"
+    paper = settings("paper", scale)
+    return [
+        *(
+            f"figures/{at}{item}.{suffix}"
+            for item in paper.figures
+            for suffix in ("pdf", "rst")
+        ),
+        *(f"results/{at}tables/{item}.csv" for item in paper.tables),
+        f"figures/{at}claims.pdf",
+        f"figures/{at}contact_sheet.pdf",
+    ]
+
+
+def run_config(wildcards):
+    """Return the spec of the step that writes down the settings of every group."""
+    groups = ("assets", *study_names(), "paper")
+    merged = {
+        group: settings(group, wildcards.scale).model_dump(mode="json")
+        for group in groups
+    }
+    return json.dumps({"settings": json.dumps(merged, sort_keys=True)})
+
+
+def every_item(scale):
+    """Return what `snakemake` without a target builds at a scale."""
+    return [
+        *every_artefact(scale),
+        f"results/{scale}/manifest.json",
+        f"results/{scale}/run_config.json",
+    ]
