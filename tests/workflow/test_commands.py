@@ -1,0 +1,80 @@
+"""The literal commands of the README and of the issue tracker, from the root of a checkout."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from workflow_checkout import Checkout
+
+SCALES = ("laptop", "ci", "paper")
+
+
+def rulegraph(checkout: Checkout, scale: str) -> str:
+    out = checkout.run("snakemake", "--rulegraph", "mermaid-js", "--config", f"scale={scale}").stdout
+    return out[out.index("---") if "---" in out[:4] else out.index("flowchart") :]
+
+
+def rules_of(graph: str) -> set[str]:
+    return set(re.findall(r'\["?([a-z_0-9]+)"?\]', graph))
+
+
+def test_dry_run_shows_the_laptop_graph(checkout: Checkout) -> None:
+    assert {"assets_train_model", "codesign_run_quantization", "paper_number_figure"} <= checkout.jobs()
+
+
+def test_profile_runpod_shows_paper_scale(checkout: Checkout) -> None:
+    out = checkout.run("snakemake", "--profile", "runpod", "-n").stdout
+    assert "results/paper/assets/models/mamba_2.8b/trained" in out
+    assert "results/laptop" not in out
+
+
+def test_slurm_profile_names_known_options() -> None:
+    text = (Path(__file__).parents[2] / "workflow/profiles/slurm/profile.yaml").read_text()
+    assert "executor: slurm" in text and "scale=paper" in text
+
+
+def test_a_figure_of_any_scale_can_be_asked_for(checkout: Checkout) -> None:
+    out = checkout.run("snakemake", "-n", "figures/ci/fig2.pdf").stdout
+    assert "results/ci/codesign" in out and "results/laptop/codesign" not in out
+
+
+def test_lint_is_clean(checkout: Checkout) -> None:
+    checkout.run("snakemake", "--lint")
+
+
+def test_the_graph_has_the_same_rules_at_every_scale(checkout: Checkout) -> None:
+    graphs = {scale: rules_of(rulegraph(checkout, scale)) for scale in SCALES}
+    assert graphs["laptop"], "no rule found in the rulegraph"
+    assert graphs["ci"] == graphs["laptop"] == graphs["paper"]
+
+
+def test_the_rulegraph_of_the_readme_is_current(checkout: Checkout) -> None:
+    graph = rulegraph(checkout, "laptop").strip()
+    assert graph in (checkout.path / "README.md").read_text("utf-8")
+
+
+def test_nothing_to_be_done_after_a_build(ci_build: Checkout) -> None:
+    assert "Nothing to be done" in ci_build.run("snakemake", "--profile", "workflow/profiles/ci", "-n").stdout
+
+
+def test_report(built: Checkout) -> None:
+    built.run("snakemake", "--config", "scale=ci", "--report", "report.html")
+    report = (built.path / "report.html").read_text("utf-8")
+    assert "fig2" in report and "table14" in report
+
+
+@pytest.mark.parametrize("script", ["aggregate_quantization.py", "plot_quantization_barchart.py"])
+def test_scripts_under_the_original_names(checkout: Checkout, script: str) -> None:
+    out = checkout.run("python", f"scripts/{script}", "-n").stdout
+    assert "codesign_run_quantization" in out
+
+
+def test_scripts_in_shell(checkout: Checkout) -> None:
+    import os
+    import sys
+
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    out = checkout.run("bash", "scripts/run_quantization_batch.sh", "-n", PATH=path).stdout
+    assert "codesign_run_quantization" in out
