@@ -115,7 +115,7 @@ def _extract(archive: Path, folder: Path) -> dict[str, Any]:
                 with open(target, "xb") as stream:
                     shutil.copyfileobj(source, stream)
             # Past the last member, so that the checksum of the compression is checked too.
-            while tar.fileobj.read(1 << 20):  # type: ignore[union-attr]
+            while tar.fileobj.read(1 << 20):
                 continue
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
