@@ -107,12 +107,14 @@ def _load(folder: Path, config: str | None, cache: str) -> DatasetDict:
     datasets.disable_progress_bars()
     if not folder.is_dir():
         raise UserError("no such folder", where=str(folder), fix="correct `path:` in the settings")
+    # Absolute, because a relative `json` or `csv` would name a loader of the library.
+    place = str(folder.resolve())
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
-            loaded = datasets.load_from_disk(str(folder))
+            loaded = datasets.load_from_disk(place)
         else:
-            loaded = datasets.load_dataset(str(folder), config, cache_dir=cache)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            loaded = datasets.load_dataset(place, config, cache_dir=cache)
+    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"datasets cannot open it: {reason}",

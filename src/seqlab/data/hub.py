@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # Seconds before the second and later attempts; within an attempt the library resumes by itself.
-WAITS = (2.0, 10.0, 30.0)
+WAITS = (1.0, 5.0, 15.0)
 _CHUNK = 1 << 22
 _WORKERS = 4
 _TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -127,15 +127,16 @@ def _resolve(
 
 
 def _list(api: HfApi, repository: str, kind: str, commit: str) -> dict[str, _Entry]:
+    from huggingface_hub.hf_api import RepoFile
+
     listing = {}
     for entry in api.list_repo_tree(repository, recursive=True, revision=commit, repo_type=kind):
-        size = getattr(entry, "size", None)
-        if size is None:  # a folder
+        if not isinstance(entry, RepoFile):  # a folder
             continue
         _refuse_escape(entry.path, repository)
         lfs = entry.lfs
         listing[entry.path] = _Entry(
-            entry.path, size, entry.blob_id, lfs.sha256 if lfs is not None else None
+            entry.path, entry.size, entry.blob_id, lfs.sha256 if lfs is not None else None
         )
     return listing
 

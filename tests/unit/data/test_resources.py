@@ -50,7 +50,7 @@ def test_a_flipped_byte_is_refused_with_both_hashes_and_the_way_back(tmp_path: P
     assert resource.sha256 in message and found in message
     assert f"git checkout -- {resource.path}" in message
     resource.path.unlink()
-    with pytest.raises(UserError, match="missing.*git checkout"):
+    with pytest.raises(UserError, match=r"missing.*git checkout"):
         resource.read()
 
 
@@ -63,7 +63,7 @@ def test_the_advice_for_a_file_of_the_checkout_is_relative_to_it() -> None:
 
 @pytest.mark.parametrize("name", ["absent", "../sotu", ""])
 def test_an_unknown_resource_lists_those_there_are(name: str) -> None:
-    with pytest.raises(UserError, match="no vendored resource.*movie_sentiment"):
+    with pytest.raises(UserError, match=r"no vendored resource.*movie_sentiment"):
         load_resource(name)
 
 

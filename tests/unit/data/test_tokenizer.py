@@ -22,7 +22,11 @@ from seqlab.data.tokenizer import (
 )
 from seqlab.errors import UserError
 
-TEXTS = ["the cat sat on the mat\n", "the dog saw the cat – naïve café", "a cat, a dog; 12 mats"] * 3
+TEXTS = [
+    "the cat sat on the mat\n",
+    "the dog saw the cat – naïve café",
+    "a cat, a dog; 12 mats",
+] * 3
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,9 @@ def test_bits_per_byte_of_a_uniform_model_over_bytes_is_eight() -> None:
     assert bits_per_byte(1000 * np.log(256), 1000) == pytest.approx(8.0)
 
 
-def test_wide_vocabularies_get_wide_integers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wide_vocabularies_get_wide_integers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("seqlab.data.tokens._UINT16", 100)
     write_tokens(tmp_path, train_bpe(TEXTS, 257), {"train": TEXTS})
     assert load_tokens(tmp_path, "train").ids.dtype == np.uint32

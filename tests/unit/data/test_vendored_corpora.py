@@ -56,7 +56,6 @@ def test_texts_are_those_of_the_file_unchanged() -> None:
 
 
 def test_a_split_depends_on_the_name_alone() -> None:
-    # Positions by hand: the first 8 bytes of sha256, as a fraction of 2^64.
     assert hash_split("Mamba", (0.0, 0.0)) == "train"
     splits = [hash_split(f"document {index}", (0.2, 0.3)) for index in range(4000)]
     assert abs(splits.count("test") / 4000 - 0.3) < 0.03
@@ -95,7 +94,7 @@ def test_a_repeated_id_and_an_empty_split_are_refused(tmp_path: Path) -> None:
 
 
 def test_damage_and_wrong_names_are_one_message(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no documents.parquet"):
+    with pytest.raises(UserError, match=r"no documents\.parquet"):
         list(read_documents(tmp_path))
     with pytest.raises(UserError, match="no split 'dev'"):
         list(read_documents(tmp_path, "dev"))
