@@ -51,6 +51,31 @@ def spectral_blocks(
     return repaired(affinity, labels, sizes)
 
 
+def fiedler_blocks(
+    affinity: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], block: int
+) -> npt.NDArray[np.int64]:
+    """Cut the order of the second eigenvector, relative to the first, into blocks.
+
+    Args:
+        affinity: (D, D) symmetric float32.
+        vectors: (D, R) float32 eigenvector estimates of the normalised affinity, R at least 2.
+        block: Nodes to a block.
+
+    Returns:
+        (D,) labels with the sizes of `block_sizes`.
+    """
+    degree = affinity.sum(axis=1)
+    fiedler = np.divide(
+        vectors[:, 1],
+        np.sqrt(degree),
+        out=np.zeros_like(degree),
+        where=degree > 0,
+    )
+    labels = np.empty(degree.size, np.int64)
+    labels[np.argsort(fiedler, kind="stable")] = np.arange(degree.size) // block
+    return labels
+
+
 def repaired(
     affinity: npt.NDArray[np.float32],
     labels: npt.NDArray[np.integer],

@@ -38,13 +38,13 @@ def louvain(
             return labels
         _, local = np.unique(local, return_inverse=True)
         labels = local[labels]
-        graph = _aggregated(graph, local)
+        graph = aggregated(graph, local)
 
 
-def _aggregated(
-    graph: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Sum a (D, D) graph over communities; weight inside a community becomes its self-loop."""
+def aggregated(
+    graph: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]
+) -> npt.NDArray[np.floating]:
+    """Sum a (D, D) graph over groups labelled 0..C-1; weight inside a group becomes its self-loop."""
     order = np.argsort(labels, kind="stable")
     starts = np.concatenate(([0], np.cumsum(np.bincount(labels))[:-1]))
     rows = np.add.reduceat(graph[order], starts, axis=0)

@@ -8,6 +8,7 @@ by the difference of two rows of W.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
@@ -94,28 +95,30 @@ def block_gains(
 
 def refine(
     affinity: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.integer],
+    starts: Sequence[npt.NDArray[np.integer]],
     blocks: int,
     *,
     rng: np.random.Generator,
     kicks: int,
 ) -> npt.NDArray[np.uint32]:
-    """Swap nodes to a local optimum, then `kicks` times perturb it and keep what is better.
+    """Swap to a local optimum from each start, then `kicks` times perturb the best and keep gains.
 
     Args:
         affinity: (D, D) symmetric float32, largest entry one, zero diagonal.
-        labels: (D,) block of each node; the sizes of the blocks are kept.
+        starts: (D,) blocks of the nodes, one array or more of equal block sizes, which are kept.
         blocks: Number of blocks K.
         rng: Source of the perturbations.
         kicks: Number of perturbations; none makes the result independent of `rng`.
 
     Returns:
-        (D,) labels whose affinity inside blocks is at least that of the input.
+        (D,) labels whose affinity inside blocks is at least that of every start.
     """
-    best = Partition.of(affinity, labels, blocks)
-    if blocks == 1:
-        return best.labels
-    _descend(affinity, best)
+    if blocks in (1, affinity.shape[0]):
+        return starts[0].astype(np.uint32)
+    found = [Partition.of(affinity, labels, blocks) for labels in starts]
+    for partition in found:
+        _descend(affinity, partition)
+    best = max(found, key=Partition.inside)
     for _ in range(kicks):
         trial = best.copy()
         _kick(affinity, trial, rng)
@@ -134,7 +137,7 @@ def _descend(affinity: npt.NDArray[np.float32], partition: Partition) -> None:
 def _kick(
     affinity: npt.NDArray[np.float32], partition: Partition, rng: np.random.Generator
 ) -> None:
-    """Swap a few random pairs: all members of one block's share with those of another."""
+    """Swap random pairs, one for every 32 nodes."""
     size = partition.labels.size
     pairs = rng.integers(0, size, (max(1, size // 32), 2))
     for first, second in pairs:

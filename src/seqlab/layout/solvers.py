@@ -3,7 +3,8 @@
 Methods:
 - `identity`, `random`: controls.
 - `fiedler`: order of the Fiedler vector of the normalised Laplacian.
-- `spectral_balanced`: blocks of exactly B from a spectral embedding, refined by swaps.
+- `spectral_balanced`: blocks of exactly B: the best of three starts (two spectral, one by
+  matching), refined by swaps.
 - `louvain`: communities of any size, concatenated; blocks of B may straddle them.
 - `metis`: METIS parts repaired to exactly B (needs pymetis).
 - `metis_refined`: the same, then the swaps of `spectral_balanced`.
@@ -28,9 +29,10 @@ import numpy.typing as npt
 
 from seqlab.errors import UserError
 from seqlab.layout.arrange import arranged
-from seqlab.layout.balance import block_sizes, spectral_blocks
+from seqlab.layout.balance import block_sizes, fiedler_blocks, spectral_blocks
 from seqlab.layout.canonical import Affinity, canonical_order, scaled_symmetric
 from seqlab.layout.communities import louvain
+from seqlab.layout.matching import matched_blocks
 from seqlab.layout.metis import metis_blocks
 from seqlab.layout.objective import objective, q_frac, q_newman
 from seqlab.layout.permutation import Permutation
@@ -42,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 
 LOUVAIN_RESOLUTION = 1.2
 _KICK_WORK = 4096
-_MAX_KICKS = 64
+_MAX_KICKS = 16
 _MAX_VECTORS = 192
 
 Dense = npt.NDArray[np.float32]
@@ -132,12 +134,18 @@ def _fiedler(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
 
 def _spectral_balanced(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
     count = block_sizes(affinity.shape[0], block).size
-    vectors = embedding(affinity, min(count, _MAX_VECTORS), rng)
-    return _refined(affinity, spectral_blocks(affinity, vectors, block), block, rng)
+    vectors = embedding(affinity, max(2, min(count, _MAX_VECTORS)), rng)
+    # Clusters suit communities, slices of the Fiedler order bands, merged pairs sparse graphs.
+    starts = [
+        spectral_blocks(affinity, vectors, block),
+        fiedler_blocks(affinity, vectors, block),
+        matched_blocks(affinity, block),
+    ]
+    return _refined(affinity, starts, block, rng)
 
 
 def _metis_refined(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
-    return _refined(affinity, metis_blocks(affinity, block, rng), block, rng)
+    return _refined(affinity, [metis_blocks(affinity, block, rng)], block, rng)
 
 
 def _metis(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
@@ -157,13 +165,13 @@ def _tsp(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
 
 
 def _refined(
-    affinity: Dense, labels: npt.NDArray[np.integer], block: int, rng: np.random.Generator
+    affinity: Dense, starts: list[npt.NDArray[np.int64]], block: int, rng: np.random.Generator
 ) -> _Order:
     """Refine balanced blocks by swaps; small graphs can afford more perturbations."""
     size = affinity.shape[0]
     kicks = min(_MAX_KICKS, _KICK_WORK // size)
     count = block_sizes(size, block).size
-    refined = refine(affinity, labels, count, rng=rng, kicks=kicks)
+    refined = refine(affinity, starts, count, rng=rng, kicks=kicks)
     return _blocks_in_order(affinity, refined, block, rng)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqlab.errors import UserError
@@ -20,6 +20,7 @@ def _batches(samples, cuts):
     return np.split(samples, sorted(cuts))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.lists(st.integers(0, 40), max_size=4))
 def test_streaming_in_any_batches_is_corrcoef(seed, cuts):
     rng = np.random.default_rng(seed)
@@ -30,6 +31,7 @@ def test_streaming_in_any_batches_is_corrcoef(seed, cuts):
     np.testing.assert_allclose(stream.correlation(), np.corrcoef(samples, rowvar=False), atol=1e-12)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 30))
 def test_merging_two_streams_is_one_stream(seed, cut):
     samples = np.random.default_rng(seed).normal(size=(30, 4)) * [1, 10, 0.1, 5]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqlab.errors import UserError
@@ -36,6 +36,7 @@ def test_normalisations():
         normalised(weights, "l2")
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 80))
 def test_pruning_keeps_symmetry_strong_weights_and_about_the_cap(seed, cap):
     weights = _weights(seed)

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqlab.errors import UserError
@@ -14,6 +14,7 @@ from seqlab.layout.permutation import Permutation
 orders = st.integers(0, 30).flatmap(lambda size: st.permutations(range(size)))
 
 
+@settings(max_examples=50, deadline=None)
 @given(orders)
 def test_gather_and_positions_are_inverse(order):
     pi = Permutation(np.array(order, dtype=np.int64))

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqlab.layout.balance import block_sizes, repaired, spectral_blocks
+from seqlab.layout.matching import matched_blocks
 from seqlab.layout.refine import Partition, refine
 
 
@@ -18,6 +19,7 @@ def _inside(weights, labels):
     return weights[labels[:, None] == labels].sum()
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 24), st.integers(1, 9))
 def test_updates_equal_full_recomputation(seed, size, block):
     rng = np.random.default_rng(seed)
@@ -49,13 +51,14 @@ def test_updates_equal_full_recomputation(seed, size, block):
     assert (state.members[state.slots] == np.arange(size)).all()
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 20), st.integers(1, 7), st.integers(0, 2))
 def test_refinement_never_loses_and_keeps_sizes(seed, size, block, kicks):
     rng = np.random.default_rng(seed)
     weights = _affinity(seed, size)
     sizes = block_sizes(size, block)
     labels = rng.permutation(np.repeat(np.arange(sizes.size), sizes))
-    refined = refine(weights, labels, sizes.size, rng=rng, kicks=kicks)
+    refined = refine(weights, [labels], sizes.size, rng=rng, kicks=kicks)
     assert _inside(weights, refined) >= _inside(weights, labels) - 1e-4
     assert (np.bincount(refined, minlength=sizes.size) == sizes).all()
 
@@ -63,7 +66,7 @@ def test_refinement_never_loses_and_keeps_sizes(seed, size, block, kicks):
 def test_no_single_swap_improves_a_refined_partition():
     weights = _affinity(1, 15)
     labels = np.repeat([0, 1, 2], 5)
-    refined = refine(weights, labels, 3, rng=np.random.default_rng(0), kicks=0)
+    refined = refine(weights, [labels], 3, rng=np.random.default_rng(0), kicks=0)
     reached = _inside(weights, refined)
     for i in range(15):
         for j in range(i):
@@ -80,6 +83,7 @@ def test_block_sizes(size, block, expected):
     assert block_sizes(size, block).tolist() == expected
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 8))
 def test_repair_reaches_the_sizes_from_any_partition(seed, size, block):
     rng = np.random.default_rng(seed)
@@ -110,3 +114,21 @@ def test_spectral_blocks_find_separated_clusters():
     vectors = embedding(weights, 4, np.random.default_rng(1))
     found = spectral_blocks(weights, vectors, 6)
     assert len(set(zip(label.tolist(), found.tolist(), strict=True))) == 4
+
+
+@given(st.integers(0, 10_000), st.integers(1, 25), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_matched_blocks_have_the_sizes(seed, size, block):
+    labels = matched_blocks(_affinity(seed, size + 1)[:size, :size], block)
+    sizes = block_sizes(size, block)
+    assert (np.bincount(labels, minlength=sizes.size) == sizes).all()
+
+
+@pytest.mark.parametrize("block", [4, 6, 7])
+def test_matched_blocks_find_separated_clusters(block):
+    label = np.random.default_rng(0).permutation(np.repeat(np.arange(3), block))
+    noise = 0.02 * _affinity(3, 3 * block)
+    weights = np.where(label[:, None] == label, 1, 0.05).astype(np.float32) + noise
+    np.fill_diagonal(weights, 0)
+    found = matched_blocks(weights, block)
+    assert len(set(zip(label.tolist(), found.tolist(), strict=True))) == 3

@@ -55,11 +55,11 @@ def _partition(layout, block):
     return {frozenset(indices[s : s + block]) for s in range(0, len(indices), block)}
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(FAMILIES),
     st.integers(0, 1000),
-    st.integers(3, 21),
+    st.integers(3, 17),
     st.integers(1, 6),
     st.integers(0, 3),
     st.sampled_from(LABEL_FREE),
@@ -115,7 +115,7 @@ def test_same_seed_same_layout_and_sparse_equals_dense(method):
 
 
 def test_the_seed_changes_the_start():
-    weights = _family("noise", 5, 60)
+    weights = _family("noise", 5, 40)
     layouts = {solve(weights, "spectral_balanced", 6, seed).permutation for seed in range(4)}
     assert len(layouts) > 1
     assert len({solve(weights, "random", 6, seed).permutation for seed in range(4)}) == 4
@@ -170,8 +170,8 @@ def test_tiny_cases_reach_the_optimum(size, block, seed):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_ours_is_at_least_metis_repaired(family):
-    for seed in range(3):
-        weights = _family(family, seed, 64, block=8)
+    for seed in range(2):
+        weights = _family(family, seed, 32, block=8)
         ours, metis = (
             solve(weights, method, 8, 0).stats["Q_frac"]
             for method in ("spectral_balanced", "metis")
