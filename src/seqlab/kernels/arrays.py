@@ -12,7 +12,7 @@ LANES = 16
 
 
 def rows(tensor: Tensor) -> Any:
-    """Return (..., C) as a float32 array (tokens, C) with unit stride in C; a view where possible."""
+    """Return (..., C) as an array (tokens, C) with unit stride in C; a view where possible."""
     matrix = tensor.detach().reshape(-1, tensor.shape[-1])
     if matrix.shape[1] > 1 and matrix.stride(1) != 1:
         matrix = matrix.contiguous()

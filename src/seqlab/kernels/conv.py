@@ -41,7 +41,7 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: st
 
 
 def _filter_tiles(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return tiles (K, blocks, 16) of the filters, first tap first, and (blocks, 16) of the bias."""
+    """Return tiles (K, blocks, 16) of the filters, first tap first, and those of the bias."""
     offset = weight.new_zeros(weight.shape[0]) if bias is None else bias.detach()
     return tiles(weight.detach().t()), tiles(offset)
 
@@ -80,8 +80,14 @@ class _FusedConv(torch.autograd.Function):
         grad_taps = x.new_zeros(batch, width, blocks, lanes)
         grad_offset = x.new_zeros(batch, blocks, lanes)
         conv_numba.conv_backward(
-            rows(x), rows(taps), rows(offset), rows(grad_y), rows(grad_x), rows(grad_taps),
-            rows(grad_offset), tokens,
+            rows(x),
+            rows(taps),
+            rows(offset),
+            rows(grad_y),
+            rows(grad_x),
+            rows(grad_taps),
+            rows(grad_offset),
+            tokens,
         )
         grad_weight = grad_taps.sum(0).flatten(1)[:, :channels].t()
         grad_bias = None if bias is None else grad_offset.sum(0).flatten()[:channels]

@@ -47,7 +47,14 @@ def _before_silu(
 
 @device
 def _forward_task(
-    x: Any, taps: Any, offset: Any, y: Any, width: int, blocks: int, base: int, tokens: int,
+    x: Any,
+    taps: Any,
+    offset: Any,
+    y: Any,
+    width: int,
+    blocks: int,
+    base: int,
+    tokens: int,
     group: int,
 ) -> None:
     for row in range(base, base + tokens):
@@ -83,8 +90,18 @@ def conv_forward(x: Any, taps: Any, offset: Any, y: Any, tokens: int) -> None:
 
 @device
 def _backward_task(
-    x: Any, taps: Any, offset: Any, grad_y: Any, grad_x: Any, grad_taps: Any, grad_offset: Any,
-    width: int, blocks: int, sequence: int, tokens: int, group: int,
+    x: Any,
+    taps: Any,
+    offset: Any,
+    grad_y: Any,
+    grad_x: Any,
+    grad_taps: Any,
+    grad_offset: Any,
+    width: int,
+    blocks: int,
+    sequence: int,
+    tokens: int,
+    group: int,
 ) -> None:
     """Go from the last token to the first; `ring` holds the last `width` gradients before SiLU."""
     base = sequence * tokens
@@ -116,7 +133,13 @@ def _backward_task(
 
 @kernel(f"void({', '.join([_MATRIX] * 7)}, int64)")
 def conv_backward(
-    x: Any, taps: Any, offset: Any, grad_y: Any, grad_x: Any, grad_taps: Any, grad_offset: Any,
+    x: Any,
+    taps: Any,
+    offset: Any,
+    grad_y: Any,
+    grad_x: Any,
+    grad_taps: Any,
+    grad_offset: Any,
     tokens: int,
 ) -> None:
     """Compute the gradients of `conv_forward`.
@@ -133,6 +156,16 @@ def conv_backward(
     groups = (blocks + _GROUP - 1) // _GROUP
     for task in prange(x.shape[0] // tokens * groups):
         _backward_task(
-            x, taps, offset, grad_y, grad_x, grad_taps, grad_offset,
-            width, blocks, task // groups, tokens, task % groups,
+            x,
+            taps,
+            offset,
+            grad_y,
+            grad_x,
+            grad_taps,
+            grad_offset,
+            width,
+            blocks,
+            task // groups,
+            tokens,
+            task % groups,
         )

@@ -98,8 +98,13 @@ def backward(logits: Any, targets: Any, normaliser: Any, scale: float, grad: Any
     for row in prange(logits.shape[0]):
         if targets[row] >= 0:
             _backward_row(
-                logits, targets[row], normaliser[row, 0], normaliser[row, 1],
-                np.float32(scale), grad, row,
+                logits,
+                targets[row],
+                normaliser[row, 0],
+                normaliser[row, 1],
+                np.float32(scale),
+                grad,
+                row,
             )
         else:
             for column in range(logits.shape[1]):

@@ -103,8 +103,16 @@ def _product_of_one(
 
 @device
 def _product(
-    x: Any, x_row: int, x_col: int, depth: int, w: Any, w_row: int,
-    out: Any, o_row: int, o_col: int, rows: int,
+    x: Any,
+    x_row: int,
+    x_col: int,
+    depth: int,
+    w: Any,
+    w_row: int,
+    out: Any,
+    o_row: int,
+    o_col: int,
+    rows: int,
 ) -> None:
     """Add x[x_row:, x_col : x_col + depth] @ panel to `rows` rows of `out`, 64 columns wide."""
     done = 0
@@ -214,8 +222,19 @@ def _scan(
 
 @device
 def _enter_layer(
-    plan: Any, layer: int, task: int, epsilon: Any, tokens: Any, embedding: Any, panels: Any,
-    tiles: Any, norms: Any, stream: Any, middle: Any, inner: Any, state: Any,
+    plan: Any,
+    layer: int,
+    task: int,
+    epsilon: Any,
+    tokens: Any,
+    embedding: Any,
+    panels: Any,
+    tiles: Any,
+    norms: Any,
+    stream: Any,
+    middle: Any,
+    inner: Any,
+    state: Any,
 ) -> None:
     """Take a task's channels from the residual stream to the task's share of x_proj."""
     tasks, width, batch = plan[TASKS], plan[WIDTH], tokens.shape[0]
@@ -245,8 +264,15 @@ def _enter_layer(
 
 @device
 def _leave_layer(
-    plan: Any, layer: int, task: int, panels: Any, tiles: Any, stream: Any, middle: Any,
-    inner: Any, state: Any,
+    plan: Any,
+    layer: int,
+    task: int,
+    panels: Any,
+    tiles: Any,
+    stream: Any,
+    middle: Any,
+    inner: Any,
+    state: Any,
 ) -> None:
     """Take a task's channels from x_proj to the task's share of out_proj."""
     tasks, rank, batch = plan[TASKS], plan[RANK], inner.shape[0] // 3
@@ -312,8 +338,20 @@ def _first_largest(logits: Any, row: int, vocabulary: int) -> int:
 
 @device
 def _stage(
-    plan: Any, stage: int, task: int, epsilon: Any, tokens: Any, embedding: Any, panels: Any,
-    tiles: Any, norms: Any, stream: Any, middle: Any, inner: Any, state: Any, logits: Any,
+    plan: Any,
+    stage: int,
+    task: int,
+    epsilon: Any,
+    tokens: Any,
+    embedding: Any,
+    panels: Any,
+    tiles: Any,
+    norms: Any,
+    stream: Any,
+    middle: Any,
+    inner: Any,
+    state: Any,
+    logits: Any,
 ) -> None:
     """Do a task's part of one stage: two for each layer, and the head."""
     layer = stage // 2
@@ -321,8 +359,19 @@ def _stage(
         _head(plan, task, epsilon, panels, norms, stream, logits)
     elif stage % 2 == 0:
         _enter_layer(
-            plan, layer, task, epsilon, tokens, embedding, panels, tiles, norms, stream, middle,
-            inner, state,
+            plan,
+            layer,
+            task,
+            epsilon,
+            tokens,
+            embedding,
+            panels,
+            tiles,
+            norms,
+            stream,
+            middle,
+            inner,
+            state,
         )
     else:
         _leave_layer(plan, layer, task, panels, tiles, stream, middle, inner, state)
@@ -334,8 +383,19 @@ _ARRAYS = ", ".join(["float32[:, :]"] * 9)
 
 @kernel(f"void({_TOKENS}, int64[:], float32, {_ARRAYS})")
 def decode_greedily(
-    tokens: Any, out: Any, plan: Any, epsilon: Any, embedding: Any, panels: Any, tiles: Any,
-    norms: Any, stream: Any, middle: Any, inner: Any, state: Any, logits: Any,
+    tokens: Any,
+    out: Any,
+    plan: Any,
+    epsilon: Any,
+    embedding: Any,
+    panels: Any,
+    tiles: Any,
+    norms: Any,
+    stream: Any,
+    middle: Any,
+    inner: Any,
+    state: Any,
+    logits: Any,
 ) -> None:
     """Feed the given tokens, then every token that comes out, until `out` is full.
 
@@ -358,8 +418,20 @@ def decode_greedily(
             # cast keeps the type the index had before the loop was made parallel.
             for task in prange(tasks):
                 _stage(
-                    plan, stage, np.int64(task), epsilon, tokens, embedding, panels, tiles, norms,
-                    stream, middle, inner, state, logits,
+                    plan,
+                    stage,
+                    np.int64(task),
+                    epsilon,
+                    tokens,
+                    embedding,
+                    panels,
+                    tiles,
+                    norms,
+                    stream,
+                    middle,
+                    inner,
+                    state,
+                    logits,
                 )
         for b in range(batch):
             tokens[b, 0] = _first_largest(logits, b, vocabulary)

@@ -1,8 +1,8 @@
 """Compile kernels with numba: one decorator, one threading layer, a cache that follows the sources.
 
-Numba keys its on-disk cache by the file of the compiled function alone, so an edit to a module the
-kernel calls (`simd`, for instance) would leave a stale binary in use. `kernel` adds a fingerprint of
-every module of this package to the key.
+Numba keys its on-disk cache by the file of the compiled function alone, so an edit to a module
+that the kernel calls (`simd`, for instance) would leave a stale binary in use. `kernel` adds a
+fingerprint of every module of this package to the key.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import torch
 from numba import config, get_num_threads, njit, set_num_threads
 from numba.core.caching import FunctionCache
 
-config.THREADING_LAYER = "omp"
+# Its attributes are made at run time, out of sight of a type checker.
+_settings: Any = config
+_settings.THREADING_LAYER = "omp"
+JIT_DISABLED = bool(_settings.DISABLE_JIT)
 
 
 def _sources_fingerprint() -> str:
@@ -47,9 +50,9 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if config.DISABLE_JIT:
+        if JIT_DISABLED:
             return function
-        compiled = njit(parallel=True, error_model="numpy")(function)
+        compiled: Any = njit(parallel=True, error_model="numpy")(function)
         # What `cache=True` and a signature do in `njit`, with the wider cache key.
         compiled._cache = _PackageCache(function)
         compiled.compile(signature)
@@ -66,6 +69,6 @@ def device(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def follow_torch_threads() -> None:
     """Give numba as many threads as torch has now (never more than numba started with)."""
-    wanted = min(torch.get_num_threads(), config.NUMBA_NUM_THREADS)
+    wanted = min(torch.get_num_threads(), _settings.NUMBA_NUM_THREADS)
     if get_num_threads() != wanted:
         set_num_threads(wanted)

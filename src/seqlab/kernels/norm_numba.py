@@ -61,7 +61,7 @@ def norm_forward(x: Any, scale: Any, epsilon: float, y: Any, inverse: Any) -> No
 def _backward_row(
     x: Any, scale: Any, r: Any, grad_y: Any, grad_x: Any, grad_scale: Any, first: int, row: int
 ) -> None:
-    """dx = r (w dy - x r^2 mean(w dy x)); dw += dy x r, into the tiles from `first` on."""
+    """Write dx = r (w dy - x r^2 mean(w dy x)); add dw = dy x r to the tiles from `first` on."""
     width = x.shape[1]
     dot = splat(_ZERO)
     for block in range(scale.shape[0]):
@@ -86,7 +86,7 @@ def _backward_row(
 def norm_backward(
     x: Any, scale: Any, inverse: Any, grad_y: Any, grad_x: Any, grad_scale: Any
 ) -> None:
-    """Write the gradient of the rows to `grad_x`; add that of `scale` to tiles (tasks * blocks, 16)."""
+    """Write the gradient of `x`; add that of `scale` to `grad_scale` (tasks * blocks, 16)."""
     tokens = x.shape[0]
     for task in prange((tokens + ROWS_PER_TASK - 1) // ROWS_PER_TASK):
         for row in range(task * ROWS_PER_TASK, min((task + 1) * ROWS_PER_TASK, tokens)):

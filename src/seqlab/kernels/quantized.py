@@ -11,7 +11,8 @@ so that no loop over columns has a tail. With 8 bits a row is one column; with 4
 two neighbouring columns, the first in the low nibble, both two's complement.
 
 A few rows of activations (decode steps) take a matrix-vector kernel; more rows (a prefill) expand
-the weight to fp32 and multiply as a dense layer does (`seqlab.kernels.linear`).
+the weight to fp32 and call the BLAS of torch; oneDNN (`seqlab.kernels.linear`) was slower on a
+weight that is new at every call.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ import numpy as np
 import torch
 from numba import njit
 from torch import Tensor
+from torch.nn import functional
 
 from seqlab.errors import UserError
-from seqlab.kernels.linear import linear
 
 BACKENDS = ("numba", "torch")
 COLUMNS_PER_STEP = 8
@@ -233,7 +234,7 @@ def quantized_linear(
         _require_kernel_input(x)
         return _multiply_numba(x.detach() if x.requires_grad else x, weight, bias)
     if backend == "torch":
-        return linear(x, weight.expand(x.dtype).t(), bias)
+        return functional.linear(x, weight.expand(x.dtype).t(), bias)
     raise UserError(
         f"unknown backend {backend!r} of the quantised product",
         fix=f"use one of {', '.join(BACKENDS)}",
@@ -245,7 +246,7 @@ def _multiply_numba(x: Tensor, weight: PackedWeight, bias: Tensor | None) -> Ten
     if x.numel() > GEMV_ROWS * n_in:
         dense = torch.empty(n_in, n_out)
         _EXPAND[weight.bits](*weight.arrays, dense.numpy())
-        return linear(x, dense.t(), bias)
+        return functional.linear(x, dense.t(), bias)
     # NumPy to the end: at this size a torch call costs as much as a tenth of the product.
     rows = np.ascontiguousarray(x.numpy().reshape(-1, n_in))
     product = np.zeros((rows.shape[0], n_out), np.float32)

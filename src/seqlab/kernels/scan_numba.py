@@ -75,8 +75,15 @@ def _read_steps(
 
 @device
 def _forward_block(
-    a2: Any, b: Any, c: Any, work: Any, state: Any, state_row: int, block: int,
-    first: int, last: int,
+    a2: Any,
+    b: Any,
+    c: Any,
+    work: Any,
+    state: Any,
+    state_row: int,
+    block: int,
+    first: int,
+    last: int,
 ) -> None:
     """Advance one block of 16 channels over the rows `first` to `last`; y replaces D * u."""
     states = b.shape[1]
@@ -113,8 +120,21 @@ def _write_outputs(
 
 @device
 def _forward_task(
-    u: Any, delta: Any, a2: Any, b: Any, c: Any, d: Any, z: Any, gated: int,
-    out: Any, state: Any, starts: Any, keep: int, sequence: int, tokens: int, group: int,
+    u: Any,
+    delta: Any,
+    a2: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    z: Any,
+    gated: int,
+    out: Any,
+    state: Any,
+    starts: Any,
+    keep: int,
+    sequence: int,
+    tokens: int,
+    group: int,
 ) -> None:
     """Scan the blocks of `group` of one sequence from its first to its last token."""
     states = b.shape[1]
@@ -141,8 +161,19 @@ _MATRIX = "float32[:, :]"
 
 @kernel(f"void({', '.join([_MATRIX] * 7)}, int64, {', '.join([_MATRIX] * 3)}, int64, int64)")
 def scan_forward(
-    u: Any, delta: Any, a2: Any, b: Any, c: Any, d: Any, z: Any, gated: int,
-    out: Any, state: Any, starts: Any, keep: int, tokens: int,
+    u: Any,
+    delta: Any,
+    a2: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    z: Any,
+    gated: int,
+    out: Any,
+    state: Any,
+    starts: Any,
+    keep: int,
+    tokens: int,
 ) -> None:
     """Run the scan over all sequences.
 
@@ -161,8 +192,21 @@ def scan_forward(
     sequences = u.shape[0] // tokens
     for task in prange(sequences * groups):
         _forward_task(
-            u, delta, a2, b, c, d, z, gated, out, state, starts, keep,
-            task // groups, tokens, task % groups,
+            u,
+            delta,
+            a2,
+            b,
+            c,
+            d,
+            z,
+            gated,
+            out,
+            state,
+            starts,
+            keep,
+            task // groups,
+            tokens,
+            task % groups,
         )
 
 
@@ -215,8 +259,19 @@ def _gate_gradients(
 
 @device
 def _backward_states(
-    a2: Any, b: Any, c: Any, h: Any, decay: Any, work: Any, carry: Any, grad_a: Any,
-    tile_row: int, sums: Any, block: int, first: int, last: int,
+    a2: Any,
+    b: Any,
+    c: Any,
+    h: Any,
+    decay: Any,
+    work: Any,
+    carry: Any,
+    grad_a: Any,
+    tile_row: int,
+    sums: Any,
+    block: int,
+    first: int,
+    last: int,
 ) -> None:
     """Walk the states of one block back over one chunk.
 
@@ -253,8 +308,15 @@ def _backward_states(
 
 @device
 def _write_gradients(
-    d: Any, work: Any, grad_u: Any, grad_delta: Any, grad_d: Any, tile: int, block: int,
-    first: int, last: int,
+    d: Any,
+    work: Any,
+    grad_u: Any,
+    grad_delta: Any,
+    grad_d: Any,
+    tile: int,
+    block: int,
+    first: int,
+    last: int,
 ) -> None:
     """Turn the sums over states into du and ddelta, and add to dD."""
     column = block * LANES
@@ -278,9 +340,27 @@ def _write_gradients(
 
 @device
 def _backward_task(
-    u: Any, delta: Any, a2: Any, b: Any, c: Any, d: Any, z: Any, gated: int, starts: Any,
-    grad_out: Any, grad_u: Any, grad_delta: Any, grad_z: Any, grad_bc: Any, carry: Any,
-    grad_a: Any, grad_d: Any, sequence: int, sequences: int, tokens: int, group: int,
+    u: Any,
+    delta: Any,
+    a2: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    z: Any,
+    gated: int,
+    starts: Any,
+    grad_out: Any,
+    grad_u: Any,
+    grad_delta: Any,
+    grad_z: Any,
+    grad_bc: Any,
+    carry: Any,
+    grad_a: Any,
+    grad_d: Any,
+    sequence: int,
+    sequences: int,
+    tokens: int,
+    group: int,
 ) -> None:
     """Walk the blocks of `group` of one sequence from its last chunk to its first."""
     states = b.shape[1]
@@ -316,9 +396,24 @@ def _backward_task(
 
 @kernel(f"void({', '.join([_MATRIX] * 7)}, int64, {', '.join([_MATRIX] * 9)}, int64)")
 def scan_backward(
-    u: Any, delta: Any, a2: Any, b: Any, c: Any, d: Any, z: Any, gated: int, starts: Any,
-    grad_out: Any, grad_u: Any, grad_delta: Any, grad_z: Any, grad_bc: Any, carry: Any,
-    grad_a: Any, grad_d: Any, tokens: int,
+    u: Any,
+    delta: Any,
+    a2: Any,
+    b: Any,
+    c: Any,
+    d: Any,
+    z: Any,
+    gated: int,
+    starts: Any,
+    grad_out: Any,
+    grad_u: Any,
+    grad_delta: Any,
+    grad_z: Any,
+    grad_bc: Any,
+    carry: Any,
+    grad_a: Any,
+    grad_d: Any,
+    tokens: int,
 ) -> None:
     """Compute the gradients of `scan_forward`.
 
@@ -338,8 +433,25 @@ def scan_backward(
     sequences = u.shape[0] // tokens
     for task in prange(sequences * groups):
         _backward_task(
-            u, delta, a2, b, c, d, z, gated, starts, grad_out, grad_u, grad_delta, grad_z,
-            grad_bc, carry, grad_a, grad_d, task // groups, sequences, tokens, task % groups,
+            u,
+            delta,
+            a2,
+            b,
+            c,
+            d,
+            z,
+            gated,
+            starts,
+            grad_out,
+            grad_u,
+            grad_delta,
+            grad_z,
+            grad_bc,
+            carry,
+            grad_a,
+            grad_d,
+            task // groups,
+            sequences,
+            tokens,
+            task % groups,
         )
-
-

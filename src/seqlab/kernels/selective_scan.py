@@ -133,12 +133,19 @@ def _dispatch(
         if inputs[7] is not None:
             raise UserError("mamba_ssm cannot start from a state", fix="use backend='torch'")
         return mamba_ssm_scan(*inputs[:7])
-    return reference_scan(*inputs, observer=observer)
+    u, delta, a, b, c, d, z, initial_state = inputs
+    return reference_scan(u, delta, a, b, c, d, z, initial_state, observer)
 
 
 def _check_shapes(
-    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor,
-    d: Tensor | None, z: Tensor | None, initial_state: Tensor | None,
+    u: Tensor,
+    delta: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    d: Tensor | None,
+    z: Tensor | None,
+    initial_state: Tensor | None,
 ) -> None:
     batch, tokens, channels = u.shape
     states = a.shape[-1]
@@ -163,8 +170,16 @@ def _check_shapes(
 
 
 def _numba_forward(
-    u: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor,
-    d: Tensor | None, z: Tensor | None, initial_state: Tensor | None, *, keep: bool,
+    u: Tensor,
+    delta: Tensor,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    d: Tensor | None,
+    z: Tensor | None,
+    initial_state: Tensor | None,
+    *,
+    keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the output, the final state, and the state tiles at the start of each chunk."""
     from seqlab.kernels import scan_numba
@@ -185,8 +200,19 @@ def _numba_forward(
     y = torch.empty(u.shape, dtype=u.dtype)
     gates = rows(u if z is None else z)
     scan_numba.scan_forward(
-        rows(u), rows(delta), rows(a2), rows(b), rows(c), rows(skip), gates, int(z is not None),
-        rows(y), rows(state), rows(starts), int(keep), tokens,
+        rows(u),
+        rows(delta),
+        rows(a2),
+        rows(b),
+        rows(c),
+        rows(skip),
+        gates,
+        int(z is not None),
+        rows(y),
+        rows(state),
+        rows(starts),
+        int(keep),
+        tokens,
     )
     return y, from_state_tiles(state, channels), starts
 
@@ -220,10 +246,24 @@ class _NumbaScan(torch.autograd.Function):
         grad_a = u.new_zeros(batch, blocks, states, lanes)
         grad_d = u.new_zeros(batch, blocks, lanes)
         scan_numba.scan_backward(
-            rows(u), rows(delta), rows(a2), rows(b), rows(c), rows(skip),
-            rows(u if z is None else z), int(z is not None), rows(starts), rows(grad_y),
-            rows(grad_u), rows(grad_delta), rows(grad_z), rows(grad_bc), rows(carry),
-            rows(grad_a), rows(grad_d), tokens,
+            rows(u),
+            rows(delta),
+            rows(a2),
+            rows(b),
+            rows(c),
+            rows(skip),
+            rows(u if z is None else z),
+            int(z is not None),
+            rows(starts),
+            rows(grad_y),
+            rows(grad_u),
+            rows(grad_delta),
+            rows(grad_z),
+            rows(grad_bc),
+            rows(carry),
+            rows(grad_a),
+            rows(grad_d),
+            tokens,
         )
         grad_b, grad_c = grad_bc.sum(0).split(states, -1)
         return (

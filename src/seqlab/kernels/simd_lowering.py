@@ -1,4 +1,7 @@
-"""LLVM code of the vector operations of `seqlab.kernels.simd` (see there for what each one does)."""
+"""LLVM code of the vector operations; `seqlab.kernels.simd_python` says what each one does."""
+
+# Their documentation is that of the functions they stand for.
+# ruff: noqa: D103
 
 from __future__ import annotations
 
@@ -50,9 +53,7 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, row: Any, 
 
 
 def _splat(builder: Any, scalar: Any, vector: ir.VectorType = _VECTOR) -> Any:
-    single = builder.insert_element(
-        ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0)
-    )
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
     zeros = ir.Constant(_INTEGERS, [0] * _LANES)
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
@@ -79,9 +80,7 @@ def load(typingctx: Any, array: Any, row: Any, column: Any) -> Any:
 
 
 @intrinsic
-def load_part(
-    typingctx: Any, array: Any, row: Any, column: Any, count: Any, fill: Any
-) -> Any:
+def load_part(typingctx: Any, array: Any, row: Any, column: Any, count: Any, fill: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _address(context, builder, sig.args[0], *args[:3])
         function = _intrinsic_function(
@@ -108,9 +107,7 @@ def store(typingctx: Any, array: Any, row: Any, column: Any, value: Any) -> Any:
 
 
 @intrinsic
-def store_part(
-    typingctx: Any, array: Any, row: Any, column: Any, count: Any, value: Any
-) -> Any:
+def store_part(typingctx: Any, array: Any, row: Any, column: Any, count: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _address(context, builder, sig.args[0], *args[:3])
         function = _intrinsic_function(
@@ -192,9 +189,7 @@ def scale_by_exponent_bits(typingctx: Any, value: Any, shifted: Any) -> Any:
         exponent = builder.shl(
             builder.bitcast(args[1], _INTEGERS), ir.Constant(_INTEGERS, [23] * _LANES)
         )
-        return builder.bitcast(
-            builder.add(builder.bitcast(args[0], _INTEGERS), exponent), _VECTOR
-        )
+        return builder.bitcast(builder.add(builder.bitcast(args[0], _INTEGERS), exponent), _VECTOR)
 
     return _VEC(_VEC, _VEC), codegen
 
@@ -202,7 +197,7 @@ def scale_by_exponent_bits(typingctx: Any, value: Any, shifted: Any) -> Any:
 @intrinsic
 def total(typingctx: Any, value: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _fold(builder, args[0], lambda a, b: builder.fadd(a, b))
+        return _fold(builder, args[0], builder.fadd)
 
     return types.float32(_VEC), codegen
 

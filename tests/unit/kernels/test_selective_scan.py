@@ -254,7 +254,7 @@ def fake_mamba_ssm(monkeypatch):
     """Install a module with mamba-ssm's interface, made of the reference; returns its calls."""
     calls = []
 
-    def selective_scan_fn(u, delta, A, B, C, D=None, z=None, **options):  # noqa: N803
+    def selective_scan_fn(u, delta, A, B, C, D=None, z=None, **options):
         calls.append({"u": u, "delta": delta, "B": B, **options})
         assert all(t.is_contiguous() for t in (u, delta, A, B, C))
         y, state = module.reference_scan(
