@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -234,7 +235,7 @@ class MambaForCausalLM(nn.Module):
         """Let the head use the matrix of the embeddings."""
         self.lm_head.weight = self.backbone.embeddings.weight
 
-    def _apply(self, fn: object, recurse: bool = True) -> MambaForCausalLM:
+    def _apply(self, fn: Any, recurse: bool = True) -> MambaForCausalLM:
         super()._apply(fn, recurse)
         set_scan_backend(self, self._wanted_backend)
         return self
@@ -270,9 +271,13 @@ class MambaForCausalLM(nn.Module):
             loss = cross_entropy(logits, targets, self.scan_backend)
         return CausalLMOutput(logits if return_logits else None, loss)
 
+    def blocks(self) -> Iterator[MambaBlock]:
+        """Yield the blocks, first layer first."""
+        return cast("Iterator[MambaBlock]", iter(self.backbone.layers))
+
     def mixers(self) -> Iterator[MambaMixer]:
         """Yield the mixers, first layer first."""
-        for block in self.backbone.layers:
+        for block in self.blocks():
             yield block.mixer
 
 
@@ -298,5 +303,5 @@ def set_scan_backend(model: MambaForCausalLM, name: str | None) -> None:
 
 def set_gradient_checkpointing(model: MambaForCausalLM, enabled: bool) -> None:
     """Turn recomputation in the backward on or off in every block."""
-    for block in model.backbone.layers:
+    for block in model.blocks():
         block.gradient_checkpointing = enabled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqlab.models.mamba import MambaForCausalLM, MambaMixer
 from seqlab.models.mamba_config import MambaConfig
@@ -30,7 +30,7 @@ def init_weights(model: MambaForCausalLM, seed: int) -> MambaForCausalLM:
     generator = torch.Generator().manual_seed(seed)
     config = model.config
     _normal(model.backbone.embeddings.weight, config.initializer_range, generator)
-    for block in model.backbone.layers:
+    for block in model.blocks():
         block.norm.weight.fill_(1.0)
         _init_mixer(block.mixer, config, generator)
     model.backbone.norm_f.weight.fill_(1.0)
@@ -68,15 +68,15 @@ def _step_bias(channels: int, config: MambaConfig, generator: torch.Generator) -
     return steps + torch.log(-torch.expm1(-steps))
 
 
-def _normal(weight: nn.Parameter, deviation: float, generator: torch.Generator) -> None:
+def _normal(weight: Tensor, deviation: float, generator: torch.Generator) -> None:
     weight.copy_(torch.randn(weight.shape, generator=generator) * deviation)
 
 
-def _uniform(weight: nn.Parameter, bound: float, generator: torch.Generator) -> None:
+def _uniform(weight: Tensor, bound: float, generator: torch.Generator) -> None:
     weight.copy_((torch.rand(weight.shape, generator=generator) * 2 - 1) * bound)
 
 
-def _kaiming(weight: nn.Parameter, scale: float, generator: torch.Generator) -> None:
+def _kaiming(weight: Tensor, scale: float, generator: torch.Generator) -> None:
     """Draw uniformly within 1 / sqrt(fan in), which is Kaiming's bound for a = sqrt(5)."""
     fan_in = weight[0].numel()
     _uniform(weight, scale / math.sqrt(fan_in), generator)

@@ -159,9 +159,7 @@ def _check_weights(
     ]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise UserError(
-            f"weight {problems[0]}{more}", where=str(folder), fix="check config.json"
-        )
+        raise UserError(f"weight {problems[0]}{more}", where=str(folder), fix="check config.json")
 
 
 def _json_bytes(values: Mapping[str, Any]) -> bytes:
