@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqlab.errors import UserError
 from seqlab.stats import multiplicity
 from seqlab.stats.equivalence import relative_bounds, tost
-from seqlab.stats.paired import paired_t, sign_flip_test, wilcoxon_signed_rank
+from seqlab.stats.paired import PairedT, paired_t, sign_flip_test, wilcoxon_signed_rank
 
 Scale = Literal["difference", "log_ratio"]
 Labels = tuple[str, str]
@@ -98,6 +98,13 @@ class Contrast:
         """Upper end of the interval of `ratio`."""
         return self._exponential(self.ci_high)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Equivalence bounds on the scale of the test."""
+        if self.scale == "log_ratio":
+            return relative_bounds(self.margin)
+        return -self.margin, self.margin
+
     def row(self) -> dict[str, float | int | str]:
         """Return the statistics columns of a tidy table, NaN where undefined."""
         return {
@@ -162,14 +169,11 @@ def paired_contrast(
     if noise_limit is not None and not noise_limit >= 0:
         raise ValueError(f"the noise limit must not be negative, got {noise_limit}")
     a, b = (np.asarray(values, dtype=np.float64) for values in (treatment, control))
-    name = "paired t"
-    lower, upper = -margin, margin
-    if scale == "log_ratio":
+    logs = scale == "log_ratio"
+    if logs:
         a, b = _log(a, "treatment"), _log(b, "control")
-        name = "paired t on log ratios"
-        lower, upper = relative_bounds(margin)
-    test = paired_t(a, b, alpha, magnitude=1.0 if scale == "log_ratio" else 0.0)
-    bare = Contrast(
+    test = paired_t(a, b, alpha, magnitude=1.0 if logs else 0.0)
+    contrast = Contrast(
         scale=scale,
         labels=labels,
         alpha=alpha,
@@ -177,30 +181,32 @@ def paired_contrast(
         estimate=test.estimate,
         margin=margin,
         noise_limit=noise_limit,
-        test=name,
+        test="paired t on log ratios" if logs else "paired t",
         degenerate_reason=test.reason,
     )
-    if test.status == DEGENERATE:
-        return _decided(bare)
-    flips = sign_flip_test(a - b)
-    ranks = wilcoxon_signed_rank(a - b)
-    return _decided(
-        replace(
-            bare,
-            ci_low=test.ci_low,
-            ci_high=test.ci_high,
-            statistic=test.t,
-            p_raw=test.p,
-            p_corrected=test.p,
-            d_z=test.d_z,
-            d_av=test.d_av,
-            g_z=test.g_z,
-            p_signflip=flips.p,
-            signflip_floor=flips.floor,
-            p_wilcoxon=ranks.p,
-            wilcoxon_floor=ranks.floor,
-            tost_p=tost(a - b, lower, upper).p,
-        )
+    if test.status == "ok":
+        contrast = _tested(contrast, test, a - b)
+    return _decided(contrast)
+
+
+def _tested(contrast: Contrast, test: PairedT, difference: NDArray[np.float64]) -> Contrast:
+    flips = sign_flip_test(difference)
+    ranks = wilcoxon_signed_rank(difference)
+    return replace(
+        contrast,
+        ci_low=test.ci_low,
+        ci_high=test.ci_high,
+        statistic=test.t,
+        p_raw=test.p,
+        p_corrected=test.p,
+        d_z=test.d_z,
+        d_av=test.d_av,
+        g_z=test.g_z,
+        p_signflip=flips.p,
+        signflip_floor=flips.floor,
+        p_wilcoxon=ranks.p,
+        wilcoxon_floor=ranks.floor,
+        tost_p=tost(difference, *contrast.bounds).p,
     )
 
 
@@ -253,7 +259,7 @@ def _decide(c: Contrast) -> tuple[str, str]:
     """Return verdict and reason by the precedence in the module docstring."""
     if c.degenerate_reason:
         return DEGENERATE, c.degenerate_reason
-    lower, upper = relative_bounds(c.margin) if c.scale == "log_ratio" else (-c.margin, c.margin)
+    lower, upper = c.bounds
     significant = c.p_corrected <= c.alpha
     p_text = f"p {_number(c.p_corrected)} ({c.correction})"
     difference = f"{'significant' if significant else 'no significant'} difference, {p_text}"

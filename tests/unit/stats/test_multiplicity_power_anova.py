@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pandas as pd
-import pingouin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,6 +74,8 @@ def crossed(balanced: bool) -> pd.DataFrame:
 
 @pytest.mark.parametrize("balanced", [True, False])
 def test_anova_agrees_with_pingouin_type_two(balanced):
+    import pingouin
+
     frame = crossed(balanced)
     ours = two_way(frame.ms, list(frame.arm), list(frame.model), names=("arm", "model"))
     frame["log_ms"] = np.log(frame.ms)

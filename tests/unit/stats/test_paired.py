@@ -6,7 +6,6 @@ import itertools
 import math
 
 import numpy as np
-import pingouin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,6 +38,8 @@ def test_paired_t_agrees_with_scipy(pairs):
 
 
 def test_effect_sizes_agree_with_pingouin(pairs):
+    import pingouin
+
     ours = paired_t(*pairs)
     assert ours.d_av == pytest.approx(
         pingouin.compute_effsize(*pairs, paired=True, eftype="cohen"), rel=1e-12

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pandas as pd
-import pingouin
 import pytest
 from scipy import stats as scipy_stats
 
@@ -87,6 +86,8 @@ def least_squares(y, *columns):
 
 
 def test_mediation_agrees_with_pingouin():
+    import pingouin
+
     frame = chain()
     ours = mediate(frame.x, frame.m, frame.y, rng=np.random.default_rng(0), resamples=800)
     theirs = pingouin.mediation_analysis(frame, "x", "m", "y", n_boot=300, seed=1)
