@@ -10,7 +10,6 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
 
 from seqlab.plots.style import PAGE_IN, SMALLEST_TEXT_PT, VERDICTS, new_figure, style
-from seqlab.plots.words import verdict_word
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,7 @@ def draw_claims(verdicts: pd.DataFrame) -> Figure:
 
 
 def _draw_row(ax: Axes, cells: list[list[str]], verdict: str, top: float) -> None:
-    color, marker = VERDICTS[verdict]
+    color, marker, _ = VERDICTS[verdict]
     for (name, left, _), lines in zip(_COLUMNS, cells, strict=True):
         inset = 0.017 if name == "verdict" else 0.0
         ax.text(
@@ -85,7 +84,7 @@ def _cells(row: pd.Series) -> tuple[list[list[str]], str]:
         "claim": ("↳ " if analogue else "") + _text(row["statement"]),
         "published": _text(row["published"]) or "–",
         "ours": _ours(row),
-        "verdict": verdict_word(verdict),
+        "verdict": VERDICTS[verdict][2],
         "reason": _text(row["reason"]),
     }
     return [_wrapped(texts[name], width) for name, _, width in _COLUMNS], verdict

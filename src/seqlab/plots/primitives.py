@@ -23,10 +23,11 @@ from seqlab.plots.style import (
     look,
     marker_face,
 )
-from seqlab.plots.words import verdict_word
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 
 _CAP = 1.5
 _NOTE_PAD_PT = 10
@@ -68,7 +69,7 @@ def forest(
     positions = np.arange(len(data))[::-1]
     for y, (_, row) in zip(positions, data.iterrows(), strict=True):
         state = str(row[verdict]) if verdict is not None else "inconclusive"
-        color, marker = VERDICTS[state]
+        color, marker, word = VERDICTS[state]
         if verdict is None:
             color = look(0)["color"]
         if np.isfinite(row[low]) and np.isfinite(row[high]):
@@ -77,7 +78,7 @@ def forest(
         ax.plot(row[estimate], y, marker=marker, color=color, markerfacecolor=face, zorder=3)
         if words and verdict is not None:
             ax.annotate(
-                verdict_word(state),
+                word,
                 (1.02, y),
                 xycoords=ax.get_yaxis_transform(),
                 va="center",
@@ -247,7 +248,7 @@ def plain_log_axis(axis: Axis) -> None:
 
 
 def provenance_legend(
-    ax: Axes, kinds: Sequence[str], *, bars: bool = False, loc: str = "lower right"
+    ax: Axes, kinds: Sequence[str], *, bars: bool = False, loc: Corner = "lower right"
 ) -> None:
     """Explain hollow or hatched marks where both measured and simulated values are drawn."""
     handles: list[Patch | Line2D] = []

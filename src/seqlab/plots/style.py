@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.figure import Figure
 
+from seqlab.plots.words import verdict_word
+
 # Widths of a two-column page in inches; figures are printed at the width they are drawn at.
 COLUMN_IN = 3.35
 PAGE_IN = 6.9
@@ -36,19 +38,22 @@ NOISE = "#D9D9D9"
 REFERENCE = "#7F7F7F"
 SIMULATED_HATCH = "////"
 
-# Verdict -> colour and marker; the word beside them says the same.
-VERDICTS: dict[str, tuple[str, str]] = {
-    "faster": ("#0072B2", "v"),
-    "lower": ("#0072B2", "v"),
-    "slower": ("#D55E00", "^"),
-    "higher": ("#D55E00", "^"),
-    "equivalent": ("#009E73", "s"),
-    "inconclusive": ("#7F7F7F", "o"),
-    "degenerate": ("#000000", "x"),
-    "supported": ("#009E73", "s"),
-    "refuted": ("#D55E00", "X"),
-    "not_evaluable": ("#7F7F7F", "D"),
-    "not_run": ("#7F7F7F", "."),
+# Verdict -> colour, marker and word; colour is never the only difference.
+VERDICTS: dict[str, tuple[str, str, str]] = {
+    verdict: (color, marker, verdict_word(verdict))
+    for verdict, color, marker in (
+        ("faster", "#0072B2", "v"),
+        ("lower", "#0072B2", "v"),
+        ("slower", "#D55E00", "^"),
+        ("higher", "#D55E00", "^"),
+        ("equivalent", "#009E73", "s"),
+        ("inconclusive", "#7F7F7F", "o"),
+        ("degenerate", "#000000", "x"),
+        ("supported", "#009E73", "s"),
+        ("refuted", "#D55E00", "X"),
+        ("not_evaluable", "#7F7F7F", "D"),
+        ("not_run", "#7F7F7F", "."),
+    )
 }
 
 RC: Any = {

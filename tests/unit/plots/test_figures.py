@@ -91,9 +91,15 @@ def save_all(folder: Path) -> None:
     save_figure(draw_claims(claims()), folder / "claims.pdf", folder / "claims.png")
 
 
-def test_same_data_same_bytes_in_two_processes(tmp_path):
-    here, there = tmp_path / "here", tmp_path / "there"
-    save_all(here)
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    save_all(folder)
+    return folder
+
+
+def test_same_data_same_bytes_in_two_processes(saved, tmp_path):
+    here, there = saved, tmp_path
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
     code += f"from test_figures import *; save_all(Path({str(there)!r}))"
     subprocess.run(
@@ -110,10 +116,9 @@ def test_same_data_same_bytes_in_two_processes(tmp_path):
     assert b"Type3" not in pdf
 
 
-def test_text_of_every_figure_is_at_least_six_points(tmp_path):
-    save_all(tmp_path)
+def test_text_of_every_figure_is_at_least_six_points(saved):
     for name in ("example", "claims"):
-        sizes = pdf_text_sizes(tmp_path / f"{name}.pdf")
+        sizes = pdf_text_sizes(saved / f"{name}.pdf")
         assert len(sizes) > 10
         assert min(sizes) >= 6 - 1e-3
 
@@ -274,9 +279,8 @@ def test_columns_of_the_claims_figure_do_not_overlap(tmp_path):
         assert box.x1 <= fig.bbox.x1
 
 
-def test_contact_sheet(tmp_path):
-    save_all(tmp_path)
-    previews = [tmp_path / "example.png", tmp_path / "claims.png"]
+def test_contact_sheet(saved, tmp_path):
+    previews = [saved / "example.png", saved / "claims.png"]
     sheet = draw_contact_sheet(previews)
     assert [panel.get_title(loc="left") for panel in sheet.axes] == ["example", "claims"]
     save_figure(sheet, tmp_path / "sheet.pdf", tmp_path / "sheet.png")
