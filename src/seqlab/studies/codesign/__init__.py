@@ -1,1 +1,1 @@
-"""Does re-optimising a memory layout after quantising or sparsifying make a model faster?"""
+"""Memory layout and model changes: whether optimising them together pays."""

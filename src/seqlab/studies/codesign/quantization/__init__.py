@@ -1,1 +1,1 @@
-"""Figure 2: does the order of quantising and permuting matter, for quality or for speed?"""
+"""Figure 2: whether the order of quantising and permuting matters, for quality or for speed."""

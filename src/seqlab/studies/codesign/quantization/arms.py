@@ -11,8 +11,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
+from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site, apply_layout, relayout
 from seqlab.models.quantize import SIMULATED, quantize_model
 
@@ -41,8 +40,8 @@ class Arm:
         function: Names what is computed: arms that quantised in the same order are one function.
     """
 
-    simulated: nn.Module
-    real: nn.Module
+    simulated: MambaForCausalLM
+    real: MambaForCausalLM
     layout: Layout
     function: str
 
@@ -55,7 +54,7 @@ class Quantizer:
     bits: int
     backend: str
 
-    def __call__(self, model: nn.Module, layout: Layout, function: str) -> Arm:
+    def __call__(self, model: MambaForCausalLM, layout: Layout, function: str) -> Arm:
         """Return `model`, which stands in `layout`, quantised."""
         return Arm(
             simulated=quantize_model(model, self.scheme, self.bits, execution=SIMULATED),
@@ -66,7 +65,7 @@ class Quantizer:
 
 
 def build_arms(
-    dense: nn.Module,
+    dense: MambaForCausalLM,
     sites: Mapping[str, Site],
     quantizer: Quantizer,
     *,
@@ -98,7 +97,7 @@ def build_arms(
     }
 
 
-def in_layout(model: nn.Module, layout: Layout) -> nn.Module:
+def in_layout(model: MambaForCausalLM, layout: Layout) -> MambaForCausalLM:
     """Return a copy of a model in original order, brought into `layout`."""
     result = copy.deepcopy(model)
     apply_layout(result, layout)
@@ -106,14 +105,14 @@ def in_layout(model: nn.Module, layout: Layout) -> nn.Module:
 
 
 def moved(arm: Arm, layout: Layout) -> Arm:
-    """Return a copy of an arm moved to another layout; codes, scales and groups stay what they are."""
+    """Return a copy of an arm in another layout; codes, scales and groups stay what they are."""
     simulated, real = copy.deepcopy(arm.simulated), copy.deepcopy(arm.real)
     relayout(simulated, arm.layout, layout)
     relayout(real, arm.layout, layout)
     return Arm(simulated, real, layout, arm.function)
 
 
-def canonical(arm: Arm) -> nn.Module:
+def canonical(arm: Arm) -> MambaForCausalLM:
     """Return the function of an arm with all weights back in the original order."""
     result = copy.deepcopy(arm.simulated)
     relayout(result, arm.layout, Layout(arm.layout.sites))

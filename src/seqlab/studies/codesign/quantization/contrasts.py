@@ -120,7 +120,7 @@ def _contrast(rows: pd.DataFrame, family: Family, spec: AnalyseSpec) -> Contrast
         rows[family.treatment].to_numpy(),
         rows[family.control].to_numpy(),
         scale=family.scale,
-        margin=spec.latency_margin if timed else spec.quality_margin,
+        margin=spec.margins.latency if timed else spec.margins.quality,
         noise_limit=_noise_limit(rows) if timed else None,
         alpha=spec.alpha,
         labels=FASTER_SLOWER if timed else LOWER_HIGHER,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
@@ -79,9 +80,7 @@ def _quality(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) 
     ax.set_xlabel("change of bits per byte\nagainst no permutation")
 
 
-def _latency(
-    ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], title: str
-) -> None:
+def _latency(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], title: str) -> None:
     _series(ax, rows, cells, LATENCY_SERIES, "ratio", "ratio_low", "ratio_high", first=4)
     margin = float(rows["tost_margin"].max())
     noise = float(rows["noise_limit"].max())
@@ -157,14 +156,15 @@ def _row(rows: pd.DataFrame, cell: tuple[object, ...]) -> pd.Series:
 def _label_cells(ax: Axes, cells: Sequence[tuple[object, ...]]) -> None:
     several = len({cell[0] for cell in cells}) > 1
     words = [
-        f"{cell[0]}: " * several + f"{str(cell[1]).replace('_', ' ')}, {cell[2]} bit" for cell in cells
+        f"{cell[0]}: " * several + f"{str(cell[1]).replace('_', ' ')}, {cell[2]} bit"
+        for cell in cells
     ]
     ax.set_yticks([y for _, y in _positions(cells)], words)
     ax.set_ylim(-0.6, len(cells) - 0.4)
 
 
-def _legend(axes: Sequence[Axes]) -> tuple[list[object], list[str]]:
-    seen: dict[str, object] = {}
+def _legend(axes: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
+    seen: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             seen.setdefault(label, handle)

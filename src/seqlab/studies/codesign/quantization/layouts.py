@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,7 @@ def permuted_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def measure_affinities(
-    model: nn.Module, windows: Tensor, layout: Layout, *, mode: str
+    model: nn.Module, windows: Tensor, layout: Layout, *, mode: Literal["abs", "relu"]
 ) -> Affinities:
     """Return the activation affinity (G1) of each permuted site, in original labels.
 

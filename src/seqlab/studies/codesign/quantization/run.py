@@ -16,6 +16,7 @@ from seqlab.measure.latency import Latency, Warmup, measure_interleaved, planted
 from seqlab.measure.load import ForeignLoad, measure_quietly
 from seqlab.models.equivalence import Equivalence, require_equivalence
 from seqlab.models.generation import decode_step, new_state
+from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.quantization import arms as names
@@ -53,7 +54,7 @@ class Run:
     """
 
     spec: RunSpec
-    model: nn.Module
+    model: MambaForCausalLM
     sites: Mapping[str, Site]
     train: Tokens
     held_out: Tokens
@@ -259,7 +260,9 @@ def _prefills(models: Mapping[str, nn.Module], prompt: Tensor) -> dict[str, Call
     return {name: lambda model=model: model(prompt) for name, model in models.items()}  # type: ignore[misc]
 
 
-def _decodes(models: Mapping[str, nn.Module], prompt: Tensor) -> dict[str, Callable[[], object]]:
+def _decodes(
+    models: Mapping[str, MambaForCausalLM], prompt: Tensor
+) -> dict[str, Callable[[], object]]:
     calls: dict[str, Callable[[], object]] = {}
     for name, model in models.items():
         state = new_state(model, batch=1)

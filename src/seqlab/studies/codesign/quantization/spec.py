@@ -53,9 +53,6 @@ class QualitySpec(Spec):
 
     windows: int = setting("Held-out windows per run, paired over arms.", unit="windows", ge=2)
     length: int = setting("Predicted tokens per window.", unit="tokens", ge=8)
-    margin: float = setting(
-        "Equivalence margin of a difference in bits per byte.", unit="bits/byte", gt=0
-    )
 
 
 class LatencySpec(Spec):
@@ -65,12 +62,6 @@ class LatencySpec(Spec):
     prefill_repeats: int = setting("Timed prefills per arm and run.", ge=3)
     decode_repeats: int = setting("Timed decode steps per arm and run.", ge=3)
     warmup_max: int = setting("Most warm-up calls per arm.", ge=1)
-    margin: float = setting(
-        "Equivalence margin of a latency ratio (0.02 is 2 %).",
-        source="codesign.md 2.20 (7)",
-        gt=0,
-        lt=1,
-    )
     planted_slowdown: float = setting(
         "Relative slow-down of the positive control.", source="codesign.md 2.2", gt=0, lt=1
     )
@@ -80,6 +71,20 @@ class LatencySpec(Spec):
         gt=0,
     )
     attempts: int = setting("Timing attempts before a loaded machine fails the run.", ge=1)
+
+
+class MarginsSpec(Spec):
+    """Differences that do not matter, fixed before the data."""
+
+    quality: float = setting(
+        "Equivalence margin of a difference in bits per byte.", unit="bits/byte", gt=0
+    )
+    latency: float = setting(
+        "Equivalence margin of a latency ratio (0.02 is 2 %).",
+        source="codesign.md 2.20 (7)",
+        gt=0,
+        lt=1,
+    )
 
 
 class EquivalenceSpec(Spec):
@@ -152,8 +157,7 @@ class AnalyseSpec(Spec):
 
     parity_seeds: int = setting("Seeds of the original study's n, a prefix of all seeds.", ge=2)
     alpha: float = setting("Level of every test.", gt=0, lt=1)
-    quality_margin: float = setting("Equivalence margin.", unit="bits/byte", gt=0)
-    latency_margin: float = setting("Equivalence margin of a latency ratio.", gt=0)
+    margins: MarginsSpec = setting("Equivalence margins.")
 
 
 class FactsSpec(Spec):
@@ -163,7 +167,8 @@ class FactsSpec(Spec):
     seeds: int = setting("Runs per cell.")
     models: tuple[str, ...] = setting("Models, in the order of the step's inputs.")
     quality: QualitySpec = setting("Quality.")
-    latency: LatencySpec = setting("Latency.")
+    planted_slowdown: float = setting("Relative slow-down of the positive control.")
+    margins: MarginsSpec = setting("Equivalence margins.")
     corpora: tuple[str, ...] = setting("CORPUS/TOKENIZER of each model.", default=())
 
 
@@ -188,6 +193,7 @@ class QuantizationSpec(Spec):
         "Runs per cell in the original study, reported beside.", source="codesign.md 2.2", ge=2
     )
     alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
+    margins: MarginsSpec = setting("Equivalence margins.")
     threads: int = setting("Compute threads of a run.", ge=1)
     affinity: AffinitySpec = setting("Affinity.")
     solver: SolverSpec = setting("Solver.")
@@ -244,15 +250,14 @@ class QuantizationSpec(Spec):
                 )
             case "collect_quantization":
                 return CollectSpec(
-                    cells=tuple(tuple(cell) for cell in self.cells()),
+                    cells=tuple((c.model, c.scheme, c.bits) for c in self.cells()),
                     seeds=tuple(range(self.seeds)),
                 )
             case "analyse_quantization":
                 return AnalyseSpec(
                     parity_seeds=self.parity_seeds,
                     alpha=self.alpha,
-                    quality_margin=self.quality.margin,
-                    latency_margin=self.latency.margin,
+                    margins=self.margins,
                 )
             case "draw_quantization":
                 return DrawSpec(scale=wildcards["scale"])
@@ -262,6 +267,7 @@ class QuantizationSpec(Spec):
                     seeds=self.seeds,
                     models=self.models,
                     quality=self.quality,
-                    latency=self.latency,
+                    planted_slowdown=self.latency.planted_slowdown,
+                    margins=self.margins,
                 )
         return PlainSpec()

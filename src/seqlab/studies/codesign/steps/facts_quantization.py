@@ -29,8 +29,8 @@ def facts_quantization(
             "quality_windows": (
                 f"{spec.quality.windows} held-out windows of {spec.quality.length} tokens per run"
             ),
-            "latency_margin": f"{spec.latency.margin:.0%}".replace("%", " %"),
-            "planted": f"{spec.latency.planted_slowdown:.0%}".replace("%", " %"),
+            "latency_margin": f"{spec.margins.latency:.0%}".replace("%", " %"),
+            "planted": f"{spec.planted_slowdown:.0%}".replace("%", " %"),
             "devices": "; ".join(devices) or "no device: nothing was measured",
             "models": [
                 _model(path, name, by_corpus[corpus])
@@ -62,5 +62,8 @@ def _model(folder: Path, name: str, baselines: Path) -> dict[str, Any]:
 
 def _baseline_name(key: str) -> str:
     """Return what the caption calls a baseline."""
-    names = {"xz": "xz -9 of the held-out text alone", "xz_given_seen": "xz -9 given the training text"}
+    names = {
+        "xz": "xz -9 of the held-out text alone",
+        "xz_given_seen": "xz -9 given the training text",
+    }
     return names.get(key, key.replace("_", " ").replace("gram", "-gram"))

@@ -45,8 +45,8 @@ def run_quantization(
     """Build, check, score and time all arms of one cell with one seed.
 
     Raises:
-        UserError: A group size that does not divide, a layout that changes the function, a quantised
-            product that is wrong, or a machine too loaded to time anything.
+        UserError: A group size that does not divide, a layout that changes the function, a
+            quantised product that is wrong, or a machine too loaded to time anything.
     """
     rehearsal = read_origin(model).rehearsal
     dense = load_causal_lm(model, device=context.torch_device()).eval()
