@@ -86,8 +86,11 @@ def _run_step(group: str, step: str, arguments: list[str]) -> int:
     pin_threads(int(settings.get("threads") or known.threads))
     signal.signal(signal.SIGTERM, _terminate)
 
+    from seqlab.data.network import set_offline
     from seqlab.gpu_lease import lease
 
+    # Only a fetch goes online, and only while it fetches.
+    set_offline()
     with lease(known.gpus):
         function = getattr(importlib.import_module(module_name), module_name.rpartition(".")[2])
         call = _StepCall(f"{group} {step}", function)

@@ -27,10 +27,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    groups = ("assets", "paper", *study_names())
     parser = argparse.ArgumentParser(
         prog="python -m seqlab",
         description="Measured figures, checked claims.",
-        epilog=f"Steps of the workflow: python -m seqlab {{{','.join(('assets', 'paper', *study_names()))}}} STEP --help",
+        epilog=f"Steps of the workflow: python -m seqlab {{{','.join(groups)}}} STEP --help",
     )
     parser.set_defaults(handler=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
@@ -149,7 +150,7 @@ def _pack(parsed: argparse.Namespace) -> int:
 
 
 def _unpack(parsed: argparse.Namespace) -> int:
-    from seqlab.provenance.pack import unpack
+    from seqlab.provenance.unpack import unpack
 
     print(unpack(parsed.archive, Path.cwd()))
     return 0

@@ -92,10 +92,14 @@ class Forecast:
                 f"  {e.source}"
             )
         least = "at least " if self.unknown else ""
-        lines.append(
-            f"\n{sum(e.jobs for e in self.estimates)} jobs, {least}{_time(self.seconds)} one after "
-            f"the other, {_hours(self.gpu_hours)} GPU-hours, {_size(self.disk_bytes)} of disk"
+        total = (
+            f"{least}{_time(self.seconds)} one after the other, {_hours(self.gpu_hours)} GPU-hours"
+            if len(self.unknown) < len(self.estimates)
+            else "time unknown"
         )
+        disk = _total(e.disk_bytes for e in self.estimates)
+        space = _size(disk) if disk is not None else f"at least {_size(self.disk_bytes)}"
+        lines.append(f"\n{sum(e.jobs for e in self.estimates)} jobs, {total}, {space} of disk")
         if self.unknown:
             lines.append(f"unknown, no stored benchmark: {', '.join(self.unknown)}")
         small = [e.rule for e in self.estimates if e.disk_bytes is None]
@@ -285,17 +289,21 @@ def _folder_of_rule(job: Job) -> str | None:
 
 
 def _nearest(name: str, candidates: dict[str, tuple[float, str]]) -> tuple[float, str] | None:
-    """Return the median over the candidates that share most parts of the path with `name`."""
+    """Return the median over the candidates whose paths are most like `name`.
+
+    An equal part further left counts more than any to its right: the seed, which changes no
+    cost, is the last part of a path.
+    """
     if name in candidates:
         return candidates[name]
     parts = PurePosixPath(name).parts
     best: list[tuple[float, str]] = []
-    most = -1
+    most: list[bool] = []
     for other, value in candidates.items():
-        shared = sum(a == b for a, b in zip(parts, PurePosixPath(other).parts, strict=False))
-        if shared > most:
-            best, most = [], shared
-        if shared == most:
+        shared = [a == b for a, b in zip(parts, PurePosixPath(other).parts, strict=False)]
+        if not best or shared > most:
+            best, most = [value], shared
+        elif shared == most:
             best.append(value)
     if not best:
         return None

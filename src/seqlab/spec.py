@@ -81,7 +81,9 @@ def setting(
         source: Where the default comes from (a section of a specification, a paper, a measurement).
         constraints: Passed to pydantic's `Field` (`default`, `ge`, `le`, `min_length`, ...).
     """
-    extra = {key: value for key, value in (("unit", unit), ("source", source)) if value}
+    extra: dict[str, Any] = {
+        key: value for key, value in (("unit", unit), ("source", source)) if value
+    }
     return Field(description=description, json_schema_extra=extra or None, **constraints)
 
 

@@ -33,7 +33,7 @@ def clear_failure(outputs: list[Path]) -> None:
 
 
 def status(root: Path, scale: str) -> str:
-    """Return a readable summary of one scale: done, failed with its log, not run with its reason."""
+    """Return a summary of one scale: done, failed with its log, not run with its reason."""
     at = "" if scale == "laptop" else f"{scale}/"
     claims = root / f"results/{at}tables/claims.csv"
     lines = [f"scale {scale}"]

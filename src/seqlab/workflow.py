@@ -37,7 +37,7 @@ def require_checkout(root: str | Path) -> None:
     """
     if not PACKAGE.is_relative_to(Path(root).resolve()):
         raise UserError(
-            "the installed seqlab is not that of this folder, so fingerprints would be of other code",
+            "the installed seqlab is not that of this folder, which the fingerprints are of",
             where=str(PACKAGE),
             fix="activate this folder's .venv, or run `make setup` here",
         )

@@ -168,7 +168,9 @@ class TokenizerSettings(TokenizerSpec):
         for source, name in (("train", self.corpus), ("model", self.model)):
             if (self.source == source) != (name is not None):
                 word = {"train": "corpus", "model": "model"}[source]
-                raise ValueError(f"{word} belongs to source {source!r}, and source is {self.source!r}")
+                raise ValueError(
+                    f"{word} belongs to source {source!r}, and source is {self.source!r}"
+                )
         return self
 
 

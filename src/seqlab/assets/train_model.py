@@ -182,7 +182,7 @@ def _write(
         for name in _TOKENIZER_FILES:
             if (tokenizer / name).is_file():
                 shutil.copyfile(tokenizer / name, folder / name)
-        # Where the initial weights are from, and whether a rehearsal made them, holds for these too.
+        # Where the initial weights are from, and if a rehearsal made them, holds for these too.
         if (init / SOURCE_FILE).is_file():
             shutil.copyfile(init / SOURCE_FILE, folder / SOURCE_FILE)
         curve = Curve() if result is None else result.curve
