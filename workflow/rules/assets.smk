@@ -21,7 +21,6 @@ rule assets_corpus:
         "logs/{scale}/assets/corpus/{corpus}.log",
     benchmark:
         "logs/{scale}/assets/corpus/{corpus}.jsonl"
-    retries: 2
     conda:
         "../../envs/cpu.yaml"
     threads: 1
@@ -48,7 +47,6 @@ rule assets_init_model:
         "logs/{scale}/assets/init_model/{model}.log",
     benchmark:
         "logs/{scale}/assets/init_model/{model}.jsonl"
-    retries: 2
     conda:
         "../../envs/cpu.yaml"
     threads: 1

@@ -6,6 +6,7 @@ Steps, in order: solve layouts, run, collect, analyse, draw and tabulate.
 """
 
 QUANTIZATION = "results/{scale}/codesign/quantization"
+QUANTIZATION_FACTS = "results/{scale}/codesign/figures/quantization_order.json"
 QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/{{scheme}}/w{{bits}}/seed-{{seed}}"
 
 
@@ -46,12 +47,12 @@ rule codesign_solve_quantization_layouts:
 
 rule codesign_run_quantization:
     input:
-        model=run_input(
+        model=unless_unpacked(
             f"{QUANTIZATION_RUN}/record.json",
             "results/{scale}/assets/models/{model}/trained",
         ),
-        tokens=run_input(f"{QUANTIZATION_RUN}/record.json", tokens_of_model),
-        layouts=run_input(
+        tokens=unless_unpacked(f"{QUANTIZATION_RUN}/record.json", tokens_of_model),
+        layouts=unless_unpacked(
             f"{QUANTIZATION_RUN}/record.json",
             f"{QUANTIZATION}/layouts/{{model}}/seed-{{seed}}.npz",
         ),
@@ -204,15 +205,21 @@ rule codesign_tabulate_quantization:
 
 rule codesign_facts_quantization:
     input:
-        models=each(
-            "codesign",
-            lambda s: s.quantization.models,
-            "results/{scale}/assets/models/{name}/trained",
+        models=unless_unpacked(
+            QUANTIZATION_FACTS,
+            each(
+                "codesign",
+                lambda s: s.quantization.models,
+                "results/{scale}/assets/models/{name}/trained",
+            ),
         ),
-        baselines=baselines_of_models("codesign", lambda s: s.quantization.models),
-        statistics=f"{QUANTIZATION}/statistics.csv",
+        baselines=unless_unpacked(
+            QUANTIZATION_FACTS,
+            baselines_of_models("codesign", lambda s: s.quantization.models),
+        ),
+        statistics=unless_unpacked(QUANTIZATION_FACTS, f"{QUANTIZATION}/statistics.csv"),
     output:
-        facts="results/{scale}/codesign/figures/quantization_order.json",
+        facts=QUANTIZATION_FACTS,
     log:
         "logs/{scale}/codesign/facts_quantization.log",
     benchmark:

@@ -132,15 +132,14 @@ def baselines_of_models(group, pick):
     return paths
 
 
-def run_input(record_path, path):
-    """Return the input function of a run: nothing where its record came from another machine.
+def unless_unpacked(output, path):
+    """Return an input function: `path`, or nothing where `output` came from another machine.
 
-    Unpacked records are sources: no training is started to make the inputs they once had.
+    Unpacked outputs are sources: no training is started to make the inputs that they once had.
     """
 
     def paths(wildcards):
-        record = record_path.format(**wildcards)
-        if record in unpacked(".", scale_of(wildcards)):
+        if output.format(**wildcards) in unpacked(".", scale_of(wildcards)):
             return []
         return path(wildcards) if callable(path) else path.format(**wildcards)
 
