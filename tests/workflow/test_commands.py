@@ -12,7 +12,9 @@ SCALES = ("laptop", "ci", "paper")
 
 
 def rulegraph(checkout: Checkout, scale: str) -> str:
-    out = checkout.run("snakemake", "--rulegraph", "mermaid-js", "--config", f"scale={scale}").stdout
+    out = checkout.run(
+        "snakemake", "--rulegraph", "mermaid-js", "--config", f"scale={scale}"
+    ).stdout
     return out[out.index("---") if "---" in out[:4] else out.index("flowchart") :]
 
 
@@ -21,7 +23,11 @@ def rules_of(graph: str) -> set[str]:
 
 
 def test_dry_run_shows_the_laptop_graph(checkout: Checkout) -> None:
-    assert {"assets_train_model", "codesign_run_quantization", "paper_number_figure"} <= checkout.jobs()
+    assert {
+        "assets_train_model",
+        "codesign_run_quantization",
+        "paper_number_figure",
+    } <= checkout.jobs()
 
 
 def test_profile_runpod_shows_paper_scale(checkout: Checkout) -> None:
@@ -56,7 +62,10 @@ def test_the_rulegraph_of_the_readme_is_current(checkout: Checkout) -> None:
 
 
 def test_nothing_to_be_done_after_a_build(ci_build: Checkout) -> None:
-    assert "Nothing to be done" in ci_build.run("snakemake", "--profile", "workflow/profiles/ci", "-n").stdout
+    assert (
+        "Nothing to be done"
+        in ci_build.run("snakemake", "--profile", "workflow/profiles/ci", "-n").stdout
+    )
 
 
 def test_report(built: Checkout) -> None:

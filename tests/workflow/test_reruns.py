@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")
-RUN = {"codesign_run_quantization"}
-AFTER_RUN = {
-    "codesign_collect_quantization",
-    "codesign_analyse_quantization",
-    "codesign_draw_quantization",
-    "codesign_tabulate_quantization",
-    "codesign_facts_quantization",
-    "paper_number_figure",
-    "paper_number_table",
-    "paper_write_caption",
-    "paper_judge_claims",
-    "paper_draw_claims",
-    "paper_draw_contact_sheet",
-    "paper_merge_manifest",
-    "all",
+SCAN = "src/seqlab/kernels/scan_numba.py"
+FIGURE = {"paper_number_figure", "paper_draw_contact_sheet"}
+END = {"paper_merge_manifest", "all"}
+CLAIMS = {"paper_judge_claims", "paper_draw_claims", "paper_draw_contact_sheet"}
+ANALYSIS = (
+    {
+        "codesign_collect_quantization",
+        "codesign_analyse_quantization",
+        "codesign_draw_quantization",
+        "codesign_tabulate_quantization",
+        "codesign_facts_quantization",
+        "paper_number_table",
+        "paper_write_caption",
+    }
+    | FIGURE
+    | CLAIMS
+    | END
+)
+RUNS = {"codesign_solve_quantization_layouts", "codesign_run_quantization"} | ANALYSIS
+
+
+def replaced(old: str, new: str) -> Callable[[str], str]:
+    def edit(text: str) -> str:
+        assert old in text, f"nothing to edit: {old!r}"
+        return text.replace(old, new, 1)
+
+    return edit
+
+
+def appended(line: str) -> Callable[[str], str]:
+    return lambda text: f"{text}\n{line}\n"
+
+
+EDITS = {
+    "comment": (SCAN, appended("# a comment"), set()),
+    "docstring": (SCAN, replaced('"""', '"""Another first line. '), set()),
+    "statement of the scan": (
+        SCAN,
+        appended("ANOTHER_CONSTANT = 1"),
+        {"assets_init_model", "assets_train_model"} | RUNS,
+    ),
+    "statement of an unrelated module": (
+        "src/seqlab/stats/mediation.py",
+        appended("ANOTHER_CONSTANT = 1"),
+        set(),
+    ),
+    "claim": ("config/claims/codesign.yaml", appended("# a remark"), CLAIMS | END),
+    "caption": (
+        "workflow/report/fig2.rst",
+        appended("One more sentence."),
+        {"paper_write_caption"} | END,
+    ),
+    "figure": (
+        "src/seqlab/studies/codesign/quantization/figure.py",
+        appended("ANOTHER_CONSTANT = 1"),
+        {"codesign_draw_quantization"} | FIGURE | END,
+    ),
+    "group size": (
+        "config/studies/codesign.yaml",
+        replaced("schemes: [per_tensor, group32]", "schemes: [per_tensor, group16]"),
+        {"paper_write_run_config"} | RUNS,
+    ),
+    "latency margin": (
+        "config/studies/codesign.yaml",
+        replaced("latency: 0.02", "latency: 0.03"),
+        {"paper_write_run_config"} | (ANALYSIS - {"codesign_collect_quantization"}),
+    ),
 }
-MODEL_STEPS = {"assets_init_model", "assets_train_model", "codesign_solve_quantization_layouts"} | RUN
 
 
-@contextmanager
-def edited(path: Path, old: str, new: str) -> Iterator[None]:
-    """Replace one text in a file, and put the file back with the times it had."""
-    original, stat = path.read_text("utf-8"), path.stat()
-    assert original.count(old) >= 1, f"{path} does not hold {old!r}"
-    path.write_text(original.replace(old, new, 1), "utf-8")
+@pytest.mark.parametrize("kind", EDITS)
+def test_an_edit_reruns_what_depends_on_it(rerun_checkout: Checkout, kind: str) -> None:
+    name, edit, expected = EDITS[kind]
+    path = rerun_checkout.path / name
+    original, times = path.read_text("utf-8"), path.stat()
+    path.write_text(edit(original), "utf-8")
     try:
-        yield
+        assert rerun_checkout.jobs(*CI) == expected
     finally:
         path.write_text(original, "utf-8")
-        import os
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert rerun_checkout.jobs(*CI) == set()
 
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+@pytest.fixture(scope="module")
+def rerun_checkout(ci_build: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    import shutil
+
+    target: Path = tmp_path_factory.mktemp("reruns") / "a checkout"
+    shutil.copytree(ci_build.path, target, symlinks=True)
+    return Checkout(target)

@@ -20,7 +20,9 @@ class Checkout:
 
     path: Path
 
-    def run(self, *command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout; `snakemake` and `python` are this interpreter's."""
         result = subprocess.run(
             self.argv(*command),
@@ -31,7 +33,9 @@ class Checkout:
             timeout=1200,
         )
         if check and result.returncode:
-            pytest.fail(f"{' '.join(command)} exited {result.returncode}\n{result.stdout}\n{result.stderr}")
+            pytest.fail(
+                f"{' '.join(command)} exited {result.returncode}\n{result.stdout}\n{result.stderr}"
+            )
         return result
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
@@ -53,13 +57,17 @@ class Checkout:
         return list(command)
 
     def environment(self, **changes: str) -> dict[str, str]:
-        """Return an environment in which `seqlab` is this checkout's and nothing reaches a network."""
+        """Return an environment in which `seqlab` is this checkout's."""
         base = {k: v for k, v in os.environ.items() if not k.startswith(("COV_", "COVERAGE"))}
-        return base | {
-            "PYTHONPATH": str(self.path / "src"),
-            "XDG_CACHE_HOME": str(self.path / ".cache"),
-            "NUMBA_CACHE_DIR": str(ROOT / "src" / "__pycache__" / "numba"),
-        } | changes
+        return (
+            base
+            | {
+                "PYTHONPATH": str(self.path / "src"),
+                "XDG_CACHE_HOME": str(self.path / ".cache"),
+                "NUMBA_CACHE_DIR": str(ROOT / "src" / "__pycache__" / "numba"),
+            }
+            | changes
+        )
 
     def jobs(self, *arguments: str) -> set[str]:
         """Return the rules that a dry run would execute."""

@@ -1,0 +1,111 @@
+"""Each rule, run again on the same inputs, gives the same result: compared by meaning.
+
+Numbers may differ by rounding, timings by anything; everything else must be equal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from workflow_checkout import Checkout
+
+CI = ("--profile", "workflow/profiles/ci")
+RELATIVE = 1e-6
+# What describes the occasion and not the result.
+OCCASION = {"environment", "seconds", "samples_sha256", "prefill_ms", "decode_ms", "resumed_from"}
+TIMED = {"prefill_ms", "decode_ms"}
+
+QUANTIZATION = "results/ci/codesign/quantization"
+RULES = {
+    "assets_corpus": "results/ci/assets/corpora/sotu",
+    "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
+    "assets_tokens": "results/ci/assets/tokens/sotu/bpe2048",
+    "assets_baselines": "results/ci/assets/baselines/sotu/bpe2048.json",
+    "assets_init_model": "results/ci/assets/models/mamba_sotu/init",
+    "assets_train_model": "results/ci/assets/models/mamba_sotu/trained",
+    "codesign_solve_quantization_layouts": f"{QUANTIZATION}/layouts/mamba_sotu/seed-0.npz",
+    "codesign_run_quantization": f"{QUANTIZATION}/runs/mamba_sotu/group32/w4/seed-0/record.json",
+    "codesign_collect_quantization": f"{QUANTIZATION}/observations.csv",
+    "codesign_analyse_quantization": f"{QUANTIZATION}/statistics.csv",
+    "codesign_draw_quantization": "results/ci/codesign/figures/quantization_order.pdf",
+    "codesign_tabulate_quantization": "results/ci/codesign/tables/quantization_order.md",
+    "codesign_facts_quantization": "results/ci/codesign/figures/quantization_order.json",
+    "paper_number_figure": "figures/ci/fig2.pdf",
+    "paper_number_table": "results/ci/tables/table14.csv",
+    "paper_write_caption": "figures/ci/fig2.rst",
+    "paper_judge_claims": "results/ci/tables/claims.csv",
+    "paper_draw_claims": "figures/ci/claims.pdf",
+    "paper_draw_contact_sheet": "figures/ci/contact_sheet.pdf",
+    "paper_write_run_config": "results/ci/run_config.json",
+}
+
+
+def compare(ours: Path, theirs: Path) -> None:
+    """Compare two files or folders by meaning."""
+    if theirs.is_dir():
+        names = sorted(p.relative_to(theirs) for p in theirs.rglob("*") if p.is_file())
+        assert names == sorted(p.relative_to(ours) for p in ours.rglob("*") if p.is_file())
+        for name in names:
+            if not name.name.startswith(".snakemake"):
+                compare(ours / name, theirs / name)
+    elif theirs.suffix == ".json":
+        compare_values(json.loads(ours.read_text()), json.loads(theirs.read_text()), theirs.name)
+    elif theirs.suffix == ".csv":
+        frames = [pd.read_csv(path) for path in (ours, theirs)]
+        kept = [f[~f["metric"].isin(TIMED)] if "metric" in f else f for f in frames]
+        if theirs.name == "curve.csv":
+            kept = [
+                f.drop(columns=[c for c in f if c.endswith("_s") or "seconds" in c]) for f in kept
+            ]
+        pd.testing.assert_frame_equal(kept[0], kept[1], rtol=RELATIVE)
+    elif theirs.suffix == ".npz":
+        with np.load(ours) as a, np.load(theirs) as b:
+            assert sorted(a.files) == sorted(b.files)
+            for name in b.files:
+                np.testing.assert_allclose(a[name], b[name], rtol=RELATIVE)
+    else:
+        assert ours.read_bytes() == theirs.read_bytes(), theirs
+
+
+def compare_values(ours: Any, theirs: Any, where: str) -> None:
+    """Compare two JSON values; numbers by rounding, entries of the occasion not at all."""
+    if isinstance(theirs, dict):
+        assert set(ours) == set(theirs), where
+        for key in theirs:
+            if key not in OCCASION:
+                compare_values(ours[key], theirs[key], f"{where}.{key}")
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs), where
+        for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            compare_values(a, b, f"{where}[{index}]")
+    elif isinstance(theirs, float):
+        assert math.isclose(ours, theirs, rel_tol=RELATIVE, abs_tol=1e-12), where
+    else:
+        assert ours == theirs, where
+
+
+@pytest.fixture(scope="module")
+def again(ci_build: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    target = tmp_path_factory.mktemp("rules") / "a checkout"
+    shutil.copytree(ci_build.path, target, symlinks=True)
+    return Checkout(target)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_gives_the_same_result_again(again: Checkout, ci_build: Checkout, rule: str) -> None:
+    target = RULES[rule]
+    out = again.run("snakemake", *CI, "--force", target, "--rerun-triggers", "mtime").stderr
+    assert rule in out, "the rule did not run"
+    compare(again.path / target, ci_build.path / target)
+
+
+def test_every_rule_is_tested(ci_build: Checkout) -> None:
+    listed = set(ci_build.run("snakemake", "--list-rules").stdout.split())
+    assert listed - {"all", "paper_merge_manifest"} == set(RULES)
