@@ -47,13 +47,18 @@ def unpacked_entries(root: str | Path, scale: str) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: The listing cannot be read.
     """
-    listing = listing_path(root, scale)
-    try:
-        stamp = listing.stat()
-    except FileNotFoundError:
-        return {}
-    listed = _listed(listing, stamp.st_mtime_ns, stamp.st_size)
+    listed = _listing(root, scale)
     return {name: entry for name, entry in listed.items() if _unchanged(Path(root) / name, entry)}
+
+
+def is_unpacked(root: str | Path, scale: str, output: str) -> bool:
+    """Return whether `unpacked` names this output, at the cost of one output's `stat`.
+
+    Raises:
+        UserError: The listing cannot be read.
+    """
+    entry = _listing(root, scale).get(output)
+    return entry is not None and _unchanged(Path(root) / output, entry)
 
 
 def all_unpacked(root: str | Path) -> dict[str, dict[str, Any]]:
@@ -82,6 +87,15 @@ def changed_code(root: str | Path, scale: str, codes: Mapping[str, str]) -> dict
         if now is not None and now != entry["code"]:
             counts[entry["step"]] = counts.get(entry["step"], 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _listing(root: str | Path, scale: str) -> dict[str, dict[str, Any]]:
+    listing = listing_path(root, scale)
+    try:
+        stamp = listing.stat()
+    except FileNotFoundError:
+        return {}
+    return _listed(listing, stamp.st_mtime_ns, stamp.st_size)
 
 
 @cache

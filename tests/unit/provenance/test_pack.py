@@ -18,7 +18,7 @@ from seqlab.provenance.explain import explain
 from seqlab.provenance.manifest import write_manifest
 from seqlab.provenance.pack import pack
 from seqlab.provenance.unpack import unpack
-from seqlab.provenance.unpacked import changed_code, listing_path, unpacked
+from seqlab.provenance.unpacked import changed_code, is_unpacked, listing_path, unpacked
 from seqlab.provenance.verify import verify
 
 Project = Any
@@ -139,6 +139,8 @@ def test_deleted_or_remade_outputs_are_no_longer_sources(archive: Path, clone: P
     assert RECORDS[0] not in now
     assert RECORDS[1] not in now
     assert RECORDS[2] in now
+    names = [*RECORDS, *SAMPLES, "results/laptop/other"]
+    assert {name for name in names if is_unpacked(clone.root, "laptop", name)} == now
 
 
 def test_a_copy_without_times_is_still_recognised(archive: Path, clone: Project) -> None:
