@@ -44,7 +44,7 @@ def louvain(
 def aggregated(
     graph: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.floating]:
-    """Sum a (D, D) graph over groups labelled 0..C-1; weight inside a group becomes its self-loop."""
+    """Sum a (D, D) graph over groups 0..C-1; weight inside a group becomes its self-loop."""
     order = np.argsort(labels, kind="stable")
     starts = np.concatenate(([0], np.cumsum(np.bincount(labels))[:-1]))
     rows = np.add.reduceat(graph[order], starts, axis=0)

@@ -137,9 +137,9 @@ def _descend(affinity: npt.NDArray[np.float32], partition: Partition) -> None:
 def _kick(
     affinity: npt.NDArray[np.float32], partition: Partition, rng: np.random.Generator
 ) -> None:
-    """Swap random pairs, one for every 32 nodes."""
+    """Swap random pairs, four or one for every 32 nodes."""
     size = partition.labels.size
-    pairs = rng.integers(0, size, (max(1, size // 32), 2))
+    pairs = rng.integers(0, size, (max(4, size // 32), 2))
     for first, second in pairs:
         if partition.labels[first] != partition.labels[second]:
             partition.swap(affinity, int(first), int(second))

@@ -44,7 +44,7 @@ _LOG = logging.getLogger(__name__)
 
 LOUVAIN_RESOLUTION = 1.2
 _KICK_WORK = 4096
-_MAX_KICKS = 16
+_MAX_KICKS = 64
 _MAX_VECTORS = 192
 
 Dense = npt.NDArray[np.float32]
