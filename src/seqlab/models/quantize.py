@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 from seqlab.errors import UserError
 from seqlab.kernels.quantized import BACKENDS, PackedWeight, pack_codes, quantized_linear
 from seqlab.layout.permutation import Permutation
+
+Model = TypeVar("Model", bound=nn.Module)
 
 MAMBA_LINEARS = ("in_proj", "x_proj", "out_proj")
 Q_MAX = {8: 127, 4: 7}
@@ -208,13 +211,13 @@ class QuantizedLinear(nn.Module):
 
 
 def quantize_model(
-    model: nn.Module,
+    model: Model,
     scheme: str,
     bits: int,
     *,
     layers: Sequence[str] = MAMBA_LINEARS,
     execution: str = SIMULATED,
-) -> nn.Module:
+) -> Model:
     """Return a copy of a model with the weights of some of its linear layers quantised.
 
     Args:
