@@ -41,6 +41,14 @@ EQUIVALENT = "equivalent"
 INCONCLUSIVE = "inconclusive"
 DEGENERATE = "degenerate"
 
+# Columns of `Contrast.row`, for tables that hold no contrast yet.
+CONTRAST_COLUMNS = (
+    *("n", "estimate", "ci_low", "ci_high", "ratio", "ratio_low", "ratio_high"),
+    *("test", "statistic", "p_raw", "p_holm", "p_bh", "p_bonferroni", "d_z", "d_av"),
+    *("p_signflip", "signflip_floor", "p_wilcoxon", "wilcoxon_floor"),
+    *("tost_margin", "tost_p", "noise_limit", "verdict", "reason"),
+)
+
 _NAN = math.nan
 
 

@@ -157,3 +157,8 @@ def test_tost_undefined_and_bounds():
         tost([0.0, 1.0], 1, -1)
     with pytest.raises(ValueError, match="positive"):
         relative_bounds(0)
+
+
+def test_the_columns_are_those_of_a_row() -> None:
+    contrast = paired_contrast([1.0, 2.1, 2.9], [1.1, 2.0, 3.1], margin=0.5)
+    assert tuple(contrast.row()) == CONTRAST_COLUMNS
