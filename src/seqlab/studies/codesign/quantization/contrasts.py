@@ -17,6 +17,7 @@ import pandas as pd
 
 from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import (
+    CONTRAST_COLUMNS,
     FASTER_SLOWER,
     LOWER_HIGHER,
     Contrast,
@@ -48,6 +49,13 @@ CONTRASTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "aa": (arms.QUANTIZE_ONLY_AA, arms.QUANTIZE_ONLY, QUALITY + LATENCY),
     "planted": (arms.PLANTED, arms.QUANTIZE_ONLY, LATENCY),
 }
+
+
+# Columns of the statistics table, also where there is nothing to compare.
+STATISTICS = [
+    *("item", "subset", "contrast", *CELL, "device", "metric"),
+    *CONTRAST_COLUMNS,
+]
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
             for subset, rows in subsets
             for family in families()
             for row in _family_rows(rows, family, spec)
-        ]
+        ],
+        columns=STATISTICS,
     )
 
 

@@ -92,7 +92,7 @@ def _latency(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], 
 def _control(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) -> None:
     for cell, y in _positions(cells):
         row = _row(rows, cell)
-        color, marker = VERDICTS[str(row["verdict"])]
+        color, marker, _ = VERDICTS[str(row["verdict"])]
         ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=color)
         ax.plot(row["estimate"], y, marker=marker, color=color)
     _reference(ax, 0.0, None)
