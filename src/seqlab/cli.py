@@ -169,6 +169,9 @@ class _StepCall:
         clock = time.perf_counter()
         with _failure_noted(self.name, list(outputs.values())):
             self.function(spec, **keywords)
+        if os.environ.get("RANK", "0") != "0":
+            # Under torchrun the first process alone writes outputs, and their lineage.
+            return
         record_lineage(
             step=self.name,
             spec_json=spec.canonical(),
