@@ -15,16 +15,15 @@ from seqlab.provenance.unpacked import unpacked
 
 SNAKEFILE = """
 import sys
-from seqlab.provenance.unpacked import unpacked
+from seqlab.provenance.unpacked import is_unpacked
 
-UNPACKED = unpacked(".", "laptop")
 RECORD = "results/laptop/toy/order/runs/{cell}/seed-{seed}/record.json"
 TOY = f"{sys.executable} toy.py"
 
 
 def unless_unpacked(output, path):
     def paths(wildcards):
-        if output.format(**wildcards) in UNPACKED:
+        if is_unpacked(".", "laptop", output.format(**wildcards)):
             return []
         return path.format(**wildcards)
 

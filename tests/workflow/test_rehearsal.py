@@ -1,0 +1,66 @@
+"""The paper graph of Figure 2 on a CPU, against a loopback hub with tiny checkpoints.
+
+Every rule executes; the rows are marked as a rehearsal and reach no table.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from workflow_checkout import Checkout
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from hub.checkpoints import serve_rehearsal
+
+# Only sizes are changed: sources, tokenizer, rules and steps are those of paper scale.
+OVERLAY = """
+assets:
+  scales:
+    paper:
+      models:
+        mamba_2.8b: {training: {threads: 1, evaluate_length: 64}}
+        mamba_130m: {training: {threads: 1, evaluate_length: 64}}
+codesign:
+  scales:
+    paper:
+      quantization:
+        models: [mamba_2.8b, mamba_130m]
+        schemes: [per_tensor, group32]
+        bits: [8]
+        seeds: 3
+        parity_seeds: 2
+        threads: 1
+        affinity: {tokens: 256, window: 64}
+        solver: {block: 32}
+        quality: {windows: 2, length: 32}
+        latency: {prefill_tokens: 32, prefill_repeats: 3, decode_repeats: 3, warmup_max: 3,
+                  max_foreign_load: 64.0}
+"""
+
+
+@pytest.mark.slow
+def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> None:
+    (checkout.path / "rehearsal.yaml").write_text(OVERLAY)
+    arguments = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu")
+    planned = checkout.jobs(*arguments)
+    with serve_rehearsal(tmp_path / "hub") as endpoint:
+        checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
+    listed = set(checkout.run("snakemake", "--list-rules").stdout.split())
+    assert planned == listed, "a rule was not executed"
+    folder = checkout.path / "results/paper/codesign/quantization"
+    records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
+    assert len(records) == 12 and all(record["rehearsal"] for record in records)
+    for table in ("observations", "statistics", "summary"):
+        assert pd.read_csv(folder / f"{table}.csv").empty
+    claims = pd.read_csv(checkout.path / "results/paper/tables/claims.csv")
+    assert "supported" not in set(claims["verdict"]) and "refuted" not in set(claims["verdict"])
+    assert (checkout.path / "figures/paper/fig2.pdf").is_file()
+    origin = json.loads(
+        (checkout.path / "results/paper/assets/models/mamba_2.8b/trained/source.json").read_text()
+    )
+    assert origin["rehearsal"] and origin["source"] == "hub:state-spaces/mamba-2.8b-hf"
