@@ -9,7 +9,7 @@ import pytest
 from statsmodels.stats.weightstats import ttost_paired
 
 from seqlab.errors import UserError
-from seqlab.stats.contrast import FASTER_SLOWER, correct_family, paired_contrast
+from seqlab.stats.contrast import CONTRAST_COLUMNS, FASTER_SLOWER, correct_family, paired_contrast
 from seqlab.stats.equivalence import relative_bounds, tost
 
 COLUMNS = [
