@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
 
     explain = commands.add_parser("explain", help="walk a file back to runs, code, data, machine")
     explain.add_argument("path", type=Path)
+    explain.add_argument("--all", action="store_true", help="every run on a line of its own")
     explain.set_defaults(handler=_explain)
 
     forecast = commands.add_parser("forecast", help="time, GPU-hours and disk before a run")
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     unpack = commands.add_parser("unpack", help="add the records of an archive to this folder")
     unpack.add_argument("archive", type=Path)
+    unpack.add_argument("--replace", action="store_true", help="move different files aside")
     unpack.set_defaults(handler=_unpack)
 
     resume = commands.add_parser("resume", help="after SIGKILL: end orphaned jobs and unlock")
@@ -121,7 +123,7 @@ def _verify(parsed: argparse.Namespace) -> int:
 def _explain(parsed: argparse.Namespace) -> int:
     from seqlab.provenance.explain import explain
 
-    print(explain(parsed.path, Path.cwd()))
+    print(explain(parsed.path, Path.cwd(), every=parsed.all))
     return 0
 
 
@@ -152,7 +154,7 @@ def _pack(parsed: argparse.Namespace) -> int:
 def _unpack(parsed: argparse.Namespace) -> int:
     from seqlab.provenance.unpack import unpack
 
-    print(unpack(parsed.archive, Path.cwd()))
+    print(unpack(parsed.archive, Path.cwd(), replace=parsed.replace))
     return 0
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seqlab.provenance.atomic import write_json
+from seqlab.provenance.unpacked import changed_code, unpacked_entries
+from seqlab.workflow import code
 
 FAILURES = Path("state/failures")
 
@@ -44,6 +46,8 @@ def status(root: Path, scale: str) -> str:
         lines.append(f"  failed: {note['step']}: {note['message']}")
         if note["log"]:
             lines.append(f"    log: {note['log']}")
+    for step, count in _made_by_older_code(root, scale).items():
+        lines.append(f"  unpacked, made by other code than today's: {count} output(s) of {step}")
     if claims.is_file():
         with claims.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
@@ -57,6 +61,11 @@ def status(root: Path, scale: str) -> str:
 def _failures(root: Path) -> list[dict[str, Any]]:
     notes = sorted((root / FAILURES).glob("*.json"))
     return [json.loads(note.read_text("utf-8")) for note in notes]
+
+
+def _made_by_older_code(root: Path, scale: str) -> dict[str, int]:
+    steps = {entry["step"] for entry in unpacked_entries(root, scale).values()}
+    return changed_code(root, scale, {step: code(*step.split()) for step in steps})
 
 
 def _note(outputs: list[Path]) -> Path:
