@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from seqlab.provenance.unpacked import unpacked
+from seqlab.provenance.unpacked import is_unpacked
 from seqlab.workflow import SCALES, Settings, choices, code, require_checkout, spec_json
 
 # `python` in a shell command is the interpreter that runs Snakemake, whether or not its
@@ -139,7 +139,7 @@ def unless_unpacked(output, path):
     """
 
     def paths(wildcards):
-        if output.format(**wildcards) in unpacked(".", scale_of(wildcards)):
+        if is_unpacked(".", scale_of(wildcards), output.format(**wildcards)):
             return []
         return path(wildcards) if callable(path) else path.format(**wildcards)
 
