@@ -51,5 +51,5 @@ resume: setup
 	$(SNAKEMAKE)
 
 clean:
-	rm -rf results/* figures/* logs/* state/* .snakemake
+	rm -rf results/* results/.lineage figures/* logs/* state/* .snakemake
 	git checkout -q -- results figures logs state 2>/dev/null || true
