@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from hub.server import HubServer, Repository, serve
-
 from seqlab.data.lock import LOCK_FILE, HubLock, read_lock
 from seqlab.data.resources import load_resource
 from seqlab.data.tokenizer import end_of_text_id, resource_tokenizer, save_tokenizer

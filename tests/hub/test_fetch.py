@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub.server import HubServer, Repository, serve
 
+from hub.server import HubServer, Repository, serve
 from seqlab.data import hub, network
 from seqlab.errors import UserError
 

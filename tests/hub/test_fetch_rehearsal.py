@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub.checkpoints import ARTICLES, MODELS, WIKITEXT, WIKITEXT_CONFIG, rehearsal, write_checkpoint
-from hub.server import HubServer
 from safetensors.torch import load_file
 
+from hub.checkpoints import ARTICLES, MODELS, WIKITEXT, WIKITEXT_CONFIG, rehearsal, write_checkpoint
+from hub.server import HubServer
 from seqlab.assets.corpus import corpus
 from seqlab.assets.init_model import init_model
 from seqlab.assets.spec import CorpusSpec, InitModelSpec, TokenizerSpec, TokensSpec
