@@ -36,11 +36,7 @@ def _merged_clusters(affinity: npt.NDArray[np.float32], block: int) -> npt.NDArr
     labels = np.arange(affinity.shape[0])
     sizes = np.ones(labels.size, np.float32)
     while graph.shape[0] > 1:
-        # The geometric mean of the sizes lets large clusters win, but not everything.
-        tie = graph / np.sqrt(np.outer(sizes, sizes))
-        tie[sizes[:, None] + sizes > block] = 0
-        np.fill_diagonal(tie, 0)
-        mates = _matching(tie)
+        mates = _matching(graph, sizes, block)
         if (mates == np.arange(mates.size)).all():
             break
         _, merged = np.unique(np.minimum(mates, np.arange(mates.size)), return_inverse=True)
@@ -50,16 +46,40 @@ def _merged_clusters(affinity: npt.NDArray[np.float32], block: int) -> npt.NDArr
     return labels
 
 
-def _matching(tie: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Match nodes greedily, strongest tie first; return each node's mate, itself if it has none."""
-    size = tie.shape[0]
-    kept = min(_CANDIDATES, size - 1)
-    columns = np.argpartition(-tie, kept - 1, axis=1)[:, :kept].ravel()
-    rows = np.repeat(np.arange(size), kept)
-    weights = tie[rows, columns]
-    order = np.lexsort((columns, rows, -weights))
-    order = order[weights[order] > 0]
-    return _match(rows[order], columns[order], size)
+def _matching(
+    graph: npt.NDArray[np.float32], sizes: npt.NDArray[np.float32], block: int
+) -> npt.NDArray[np.int64]:
+    """Match clusters that fit together greedily, strongest tie first; unmatched ones to themselves.
+
+    The tie of two clusters is their affinity over the geometric mean of their sizes: large ones
+    win, but not everything.
+    """
+    columns, ties = _candidates(graph, sizes, 1 / np.sqrt(sizes), block, _CANDIDATES)
+    rows = np.repeat(np.arange(sizes.size), _CANDIDATES)
+    columns, ties = columns.ravel(), ties.ravel()
+    order = np.lexsort((columns, rows, -ties))
+    order = order[ties[order] > 0]
+    return _match(rows[order], columns[order], sizes.size)
+
+
+@numba.njit(cache=True)
+def _candidates(graph, sizes, scale, block, kept):
+    """Return (n, kept) partners of the largest ties, and the ties; zero where there are fewer."""
+    count = graph.shape[0]
+    columns = np.zeros((count, kept), np.int64)
+    ties = np.zeros((count, kept), np.float32)
+    for i in range(count):
+        for j in range(count):
+            tie = graph[i, j] * scale[i] * scale[j]
+            if tie > ties[i, kept - 1] and i != j and sizes[i] + sizes[j] <= block:
+                place = kept - 1
+                while place > 0 and ties[i, place - 1] < tie:
+                    ties[i, place] = ties[i, place - 1]
+                    columns[i, place] = columns[i, place - 1]
+                    place -= 1
+                ties[i, place] = tie
+                columns[i, place] = j
+    return columns, ties
 
 
 @numba.njit(cache=True)
