@@ -37,7 +37,7 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: st
         return functional.silu(y).transpose(1, 2)
     if needs_grad(x, weight, bias):
         return _FusedConv.apply(x, weight, bias)
-    return _forward(x, weight, bias)
+    return _forward(x, *_filter_tiles(weight, bias))
 
 
 def _filter_tiles(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -46,12 +46,11 @@ def _filter_tiles(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     return tiles(weight.detach().t()), tiles(offset)
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _forward(x: Tensor, taps: Tensor, offset: Tensor) -> Tensor:
     from seqlab.kernels import conv_numba
     from seqlab.kernels.jit import follow_torch_threads
 
     follow_torch_threads()
-    taps, offset = _filter_tiles(weight, bias)
     y = torch.empty(x.shape)
     conv_numba.conv_forward(rows(x), rows(taps), rows(offset), rows(y), x.shape[1])
     return y
@@ -62,8 +61,10 @@ class _FusedConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight, bias)
-        return _forward(x, weight, bias)
+        taps, offset = _filter_tiles(weight, bias)
+        ctx.save_for_backward(x, taps, offset)
+        ctx.biased = bias is not None
+        return _forward(x, taps, offset)
 
     @staticmethod
     @once_differentiable
@@ -72,9 +73,8 @@ class _FusedConv(torch.autograd.Function):
         from seqlab.kernels.jit import follow_torch_threads
 
         follow_torch_threads()
-        x, weight, bias = ctx.saved_tensors
+        x, taps, offset = ctx.saved_tensors
         batch, tokens, channels = x.shape
-        taps, offset = _filter_tiles(weight, bias)
         width, blocks, lanes = taps.shape
         grad_x = torch.empty(x.shape)
         grad_taps = x.new_zeros(batch, width, blocks, lanes)
@@ -90,5 +90,5 @@ class _FusedConv(torch.autograd.Function):
             tokens,
         )
         grad_weight = grad_taps.sum(0).flatten(1)[:, :channels].t()
-        grad_bias = None if bias is None else grad_offset.sum(0).flatten()[:channels]
+        grad_bias = grad_offset.sum(0).flatten()[:channels] if ctx.biased else None
         return grad_x, grad_weight, grad_bias

@@ -16,17 +16,20 @@ from seqlab.kernels.simd import (
     LANES,
     add,
     fma,
-    load,
     load_part,
+    load_tile,
     mul,
+    prefetch,
     splat,
-    store,
     store_part,
+    store_tile,
     sub,
 )
 from seqlab.kernels.simd_math import exp_minus_abs, sigmoid_of
 
 _GROUP = 8
+# Rows of a slice are too far apart for hardware to fetch the next ones early.
+_AHEAD = 4
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
 
@@ -38,10 +41,10 @@ def _before_silu(
     """Return bias + sum_k w_k x[row - width + 1 + k] of one block; rows before `base` are zero."""
     column = block * LANES
     count = min(LANES, x.shape[1] - column)
-    value = load(offset, block, 0)
+    value = load_tile(offset, block)
     for k in range(max(0, base - (row - width + 1)), width):
         inputs = load_part(x, row - width + 1 + k, column, count, _ZERO)
-        value = fma(inputs, load(taps, k * blocks + block, 0), value)
+        value = fma(inputs, load_tile(taps, k * blocks + block), value)
     return value
 
 
@@ -59,6 +62,8 @@ def _forward_task(
 ) -> None:
     for row in range(base, base + tokens):
         for block in range(group * _GROUP, min((group + 1) * _GROUP, blocks)):
+            prefetch(x, row + _AHEAD, block * LANES)
+            prefetch(y, row + _AHEAD, block * LANES)
             value = _before_silu(x, taps, offset, width, blocks, block, base, row)
             count = min(LANES, x.shape[1] - block * LANES)
             result = mul(value, sigmoid_of(value, exp_minus_abs(value)))
@@ -111,22 +116,25 @@ def _backward_task(
             column = block * LANES
             count = min(LANES, x.shape[1] - column)
             local = block - group * _GROUP
+            prefetch(x, row - width - _AHEAD, column)
+            prefetch(grad_y, row - _AHEAD, column)
+            prefetch(grad_x, row - _AHEAD, column)
             value = _before_silu(x, taps, offset, width, blocks, block, base, row)
             s = sigmoid_of(value, exp_minus_abs(value))
             slope = mul(s, fma(value, sub(splat(_ONE), s), splat(_ONE)))
             grad = mul(slope, load_part(grad_y, row, column, count, _ZERO))
-            store(ring, (row - base) % width * _GROUP + local, 0, grad)
+            store_tile(ring, (row - base) % width * _GROUP + local, grad)
             tile = sequence * blocks + block
-            store(grad_offset, tile, 0, add(grad, load(grad_offset, tile, 0)))
+            store_tile(grad_offset, tile, add(grad, load_tile(grad_offset, tile)))
             for k in range(max(0, base - (row - width + 1)), width):
                 inputs = load_part(x, row - width + 1 + k, column, count, _ZERO)
                 tap = (sequence * width + k) * blocks + block
-                store(grad_taps, tap, 0, fma(grad, inputs, load(grad_taps, tap, 0)))
+                store_tile(grad_taps, tap, fma(grad, inputs, load_tile(grad_taps, tap)))
             through = splat(_ZERO)
             # Token row + j reads this one through tap width - 1 - j.
             for j in range(min(width, base + tokens - row)):
-                later = load(ring, (row + j - base) % width * _GROUP + local, 0)
-                tap_tile = load(taps, (width - 1 - j) * blocks + block, 0)
+                later = load_tile(ring, (row + j - base) % width * _GROUP + local)
+                tap_tile = load_tile(taps, (width - 1 - j) * blocks + block)
                 through = fma(later, tap_tile, through)
             store_part(grad_x, row, column, count, through)
 

@@ -25,103 +25,22 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from seqlab.kernels.decode import PANEL
 from seqlab.kernels.jit import device, kernel
+from seqlab.kernels.panel_product import panel_product
 from seqlab.kernels.simd import LANES, add, fma, largest, load, mul, splat, store, total
 from seqlab.kernels.simd_math import exp2_nonpositive, exp_minus_abs, sigmoid_of, softplus_of
 
-PANEL = 64
 BLOCKS = PANEL // LANES
 # Entries of `plan`: sizes, then first rows in `panels`, `tiles` and `state`.
 TASKS, LAYERS, WIDTH, TAPS, RANK, STATES, VOCABULARY = range(7)
 W_IN, B_IN, W_X, W_DT, B_DT, W_OUT, B_OUT, W_HEAD = range(7, 15)
 FILTER, FILTER_BIAS, DECAY, SKIP = range(15, 19)
 SSM = 19
-PLAN_LENGTH = 20
 # An int64, not a literal: numba would compile a callee anew for each argument that is a literal.
 _ORIGIN = np.int64(0)
 _ZERO = np.float32(0.0)
 _ONE = np.float32(1.0)
-
-
-@device
-def _product_of_four(
-    x: Any, x_row: int, x_col: int, depth: int, w: Any, w_row: int, out: Any, o_row: int, o_col: int
-) -> None:
-    """Add the products of four rows of x with one panel to four rows of `out`."""
-    a0, a1 = load(out, o_row, o_col), load(out, o_row, o_col + 16)
-    a2, a3 = load(out, o_row, o_col + 32), load(out, o_row, o_col + 48)
-    b0, b1 = load(out, o_row + 1, o_col), load(out, o_row + 1, o_col + 16)
-    b2, b3 = load(out, o_row + 1, o_col + 32), load(out, o_row + 1, o_col + 48)
-    c0, c1 = load(out, o_row + 2, o_col), load(out, o_row + 2, o_col + 16)
-    c2, c3 = load(out, o_row + 2, o_col + 32), load(out, o_row + 2, o_col + 48)
-    d0, d1 = load(out, o_row + 3, o_col), load(out, o_row + 3, o_col + 16)
-    d2, d3 = load(out, o_row + 3, o_col + 32), load(out, o_row + 3, o_col + 48)
-    for k in range(depth):
-        w0, w1 = load(w, w_row + k, 0), load(w, w_row + k, 16)
-        w2, w3 = load(w, w_row + k, 32), load(w, w_row + k, 48)
-        value = splat(x[x_row, x_col + k])
-        a0, a1 = fma(value, w0, a0), fma(value, w1, a1)
-        a2, a3 = fma(value, w2, a2), fma(value, w3, a3)
-        value = splat(x[x_row + 1, x_col + k])
-        b0, b1 = fma(value, w0, b0), fma(value, w1, b1)
-        b2, b3 = fma(value, w2, b2), fma(value, w3, b3)
-        value = splat(x[x_row + 2, x_col + k])
-        c0, c1 = fma(value, w0, c0), fma(value, w1, c1)
-        c2, c3 = fma(value, w2, c2), fma(value, w3, c3)
-        value = splat(x[x_row + 3, x_col + k])
-        d0, d1 = fma(value, w0, d0), fma(value, w1, d1)
-        d2, d3 = fma(value, w2, d2), fma(value, w3, d3)
-    _store_panel(out, o_row, o_col, a0, a1, a2, a3)
-    _store_panel(out, o_row + 1, o_col, b0, b1, b2, b3)
-    _store_panel(out, o_row + 2, o_col, c0, c1, c2, c3)
-    _store_panel(out, o_row + 3, o_col, d0, d1, d2, d3)
-
-
-@device
-def _store_panel(out: Any, row: int, col: int, v0: Any, v1: Any, v2: Any, v3: Any) -> None:
-    store(out, row, col, v0)
-    store(out, row, col + 16, v1)
-    store(out, row, col + 32, v2)
-    store(out, row, col + 48, v3)
-
-
-@device
-def _product_of_one(
-    x: Any, x_row: int, x_col: int, depth: int, w: Any, w_row: int, out: Any, o_row: int, o_col: int
-) -> None:
-    """Add the product of one row of x with one panel to one row of `out`."""
-    a0, a1 = load(out, o_row, o_col), load(out, o_row, o_col + 16)
-    a2, a3 = load(out, o_row, o_col + 32), load(out, o_row, o_col + 48)
-    for k in range(depth):
-        value = splat(x[x_row, x_col + k])
-        a0 = fma(value, load(w, w_row + k, 0), a0)
-        a1 = fma(value, load(w, w_row + k, 16), a1)
-        a2 = fma(value, load(w, w_row + k, 32), a2)
-        a3 = fma(value, load(w, w_row + k, 48), a3)
-    _store_panel(out, o_row, o_col, a0, a1, a2, a3)
-
-
-@device
-def _product(
-    x: Any,
-    x_row: int,
-    x_col: int,
-    depth: int,
-    w: Any,
-    w_row: int,
-    out: Any,
-    o_row: int,
-    o_col: int,
-    rows: int,
-) -> None:
-    """Add x[x_row:, x_col : x_col + depth] @ panel to `rows` rows of `out`, 64 columns wide."""
-    done = 0
-    while done + 4 <= rows:
-        _product_of_four(x, x_row + done, x_col, depth, w, w_row, out, o_row + done, o_col)
-        done += 4
-    while done < rows:
-        _product_of_one(x, x_row + done, x_col, depth, w, w_row, out, o_row + done, o_col)
-        done += 1
 
 
 @device
@@ -251,7 +170,9 @@ def _enter_layer(
             col, number = panel * PANEL, (2 * layer + part) * count + panel
             _fill(inner, part * batch, batch, col, panels, plan[B_IN] + number)
             w_row = plan[W_IN] + number * width
-            _product(stream, normed, _ORIGIN, width, panels, w_row, inner, part * batch, col, batch)
+            panel_product(
+                stream, normed, _ORIGIN, width, panels, w_row, inner, part * batch, col, batch
+            )
         for block in range(panel * BLOCKS, (panel + 1) * BLOCKS):
             _convolve(plan, layer, block, tiles, inner, state)
     _clear(middle, row, batch)
@@ -259,7 +180,9 @@ def _enter_layer(
     groups = middle.shape[1] // PANEL
     for group in range(groups):
         w_row = plan[W_X] + (layer * groups + group) * inner.shape[1] + start
-        _product(inner, _ORIGIN, start, depth, panels, w_row, middle, row, group * PANEL, batch)
+        panel_product(
+            inner, _ORIGIN, start, depth, panels, w_row, middle, row, group * PANEL, batch
+        )
 
 
 @device
@@ -285,7 +208,7 @@ def _leave_layer(
         col, number = panel * PANEL, layer * count + panel
         _fill(inner, 2 * batch, batch, col, panels, plan[B_DT] + number)
         w_row = plan[W_DT] + number * rank
-        _product(middle, summed, _ORIGIN, rank, panels, w_row, inner, 2 * batch, col, batch)
+        panel_product(middle, summed, _ORIGIN, rank, panels, w_row, inner, 2 * batch, col, batch)
         for block in range(panel * BLOCKS, (panel + 1) * BLOCKS):
             _scan(plan, layer, block, tiles, middle, summed, inner, state)
     _clear(stream, share, batch)
@@ -295,7 +218,9 @@ def _leave_layer(
         if task == 0:
             _fill(stream, share, batch, group * PANEL, panels, plan[B_OUT] + layer * groups + group)
         w_row = plan[W_OUT] + (layer * groups + group) * inner.shape[1] + start
-        _product(inner, _ORIGIN, start, depth, panels, w_row, stream, share, group * PANEL, batch)
+        panel_product(
+            inner, _ORIGIN, start, depth, panels, w_row, stream, share, group * PANEL, batch
+        )
 
 
 @device
@@ -314,7 +239,7 @@ def _head(
                 store(logits, b, col, splat(_ZERO))
         w_row = plan[W_HEAD] + panel * width
         col = panel * PANEL
-        _product(stream, normed, _ORIGIN, width, panels, w_row, logits, _ORIGIN, col, batch)
+        panel_product(stream, normed, _ORIGIN, width, panels, w_row, logits, _ORIGIN, col, batch)
 
 
 @device

@@ -11,12 +11,12 @@ from seqlab.kernels.jit import device, kernel
 from seqlab.kernels.simd import (
     LANES,
     fma,
-    load,
     load_part,
+    load_tile,
     mul,
     splat,
-    store,
     store_part,
+    store_tile,
     sub,
     total,
 )
@@ -39,7 +39,7 @@ def _forward_row(x: Any, scale: Any, epsilon: float, y: Any, inverse: Any, row: 
         column = block * LANES
         count = min(LANES, width - column)
         value = mul(load_part(x, row, column, count, _ZERO), splat(r))
-        store_part(y, row, column, count, mul(value, load(scale, block, 0)))
+        store_part(y, row, column, count, mul(value, load_tile(scale, block)))
 
 
 _MATRIX = "float32[:, :]"
@@ -69,16 +69,16 @@ def _backward_row(
         count = min(LANES, width - column)
         value = load_part(x, row, column, count, _ZERO)
         grad = load_part(grad_y, row, column, count, _ZERO)
-        dot = fma(mul(grad, load(scale, block, 0)), value, dot)
-        total_scale = fma(mul(grad, value), splat(r), load(grad_scale, first + block, 0))
-        store(grad_scale, first + block, 0, total_scale)
+        dot = fma(mul(grad, load_tile(scale, block)), value, dot)
+        total_scale = fma(mul(grad, value), splat(r), load_tile(grad_scale, first + block))
+        store_tile(grad_scale, first + block, total_scale)
     shrink = splat(r * r * total(dot) / np.float32(width))
     for block in range(scale.shape[0]):
         column = block * LANES
         count = min(LANES, width - column)
         value = load_part(x, row, column, count, _ZERO)
         grad = load_part(grad_y, row, column, count, _ZERO)
-        difference = sub(mul(grad, load(scale, block, 0)), mul(value, shrink))
+        difference = sub(mul(grad, load_tile(scale, block)), mul(value, shrink))
         store_part(grad_x, row, column, count, mul(splat(r), difference))
 
 

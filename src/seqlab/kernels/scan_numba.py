@@ -24,13 +24,13 @@ from seqlab.kernels.simd import (
     LANES,
     aligned_tiles,
     fma,
-    load,
     load_part,
+    load_tile,
     mul,
     prefetch,
     splat,
-    store,
     store_part,
+    store_tile,
     sub,
     total,
 )
@@ -66,11 +66,11 @@ def _read_steps(
         dt = softplus_of(x, e)
         value = load_part(u, t, column, count, _ZERO)
         row = (t - first) * WORK
-        store(work, row, 0, dt)
-        store(work, row + 1, 0, mul(dt, value))
-        store(work, row + 2, 0, mul(load(d, block, 0), value))
-        store(work, row + 3, 0, sigmoid_of(x, e))
-        store(work, row + 4, 0, value)
+        store_tile(work, row, dt)
+        store_tile(work, row + 1, mul(dt, value))
+        store_tile(work, row + 2, mul(load_tile(d, block), value))
+        store_tile(work, row + 3, sigmoid_of(x, e))
+        store_tile(work, row + 4, value)
 
 
 @device
@@ -90,15 +90,15 @@ def _forward_block(
     a_row = block * states
     for t in range(first, last):
         row = (t - first) * WORK
-        dt = load(work, row, 0)
-        dtu = load(work, row + 1, 0)
-        y = load(work, row + 2, 0)
+        dt = load_tile(work, row)
+        dtu = load_tile(work, row + 1)
+        y = load_tile(work, row + 2)
         for n in range(states):
-            a = exp2_nonpositive(mul(dt, load(a2, a_row + n, 0)))
-            h = fma(a, load(state, state_row + n, 0), mul(dtu, splat(b[t, n])))
-            store(state, state_row + n, 0, h)
+            a = exp2_nonpositive(mul(dt, load_tile(a2, a_row + n)))
+            h = fma(a, load_tile(state, state_row + n), mul(dtu, splat(b[t, n])))
+            store_tile(state, state_row + n, h)
             y = fma(h, splat(c[t, n]), y)
-        store(work, row + 2, 0, y)
+        store_tile(work, row + 2, y)
 
 
 @device
@@ -109,7 +109,7 @@ def _write_outputs(
     column = block * LANES
     count = min(LANES, out.shape[1] - column)
     for t in range(first, last):
-        y = load(work, (t - first) * WORK + 2, 0)
+        y = load_tile(work, (t - first) * WORK + 2)
         prefetch(out, t + CHUNK, column)
         if gated:
             prefetch(z, t + CHUNK, column)
@@ -150,7 +150,7 @@ def _forward_task(
             if keep:
                 target = ((sequence * chunks + chunk) * blocks + block) * states
                 for n in range(states):
-                    store(starts, target + n, 0, load(state, row + n, 0))
+                    store_tile(starts, target + n, load_tile(state, row + n))
             _read_steps(u, delta, d, work, block, first, last, CHUNK)
             _forward_block(a2, b, c, work, state, row, block, first, last)
             _write_outputs(z, gated, work, out, block, first, last)
@@ -222,17 +222,17 @@ def _replay_states(
     a_row = block * states
     for t in range(first, last):
         row = (t - first) * WORK
-        dt = load(work, row, 0)
-        dtu = load(work, row + 1, 0)
-        y = load(work, row + 2, 0)
+        dt = load_tile(work, row)
+        dtu = load_tile(work, row + 1)
+        y = load_tile(work, row + 2)
         at = (t - first) * states
         for n in range(states):
-            a = exp2_nonpositive(mul(dt, load(a2, a_row + n, 0)))
-            state = fma(a, load(h, at + n, 0), mul(dtu, splat(b[t, n])))
-            store(decay, at + n, 0, a)
-            store(h, at + states + n, 0, state)
+            a = exp2_nonpositive(mul(dt, load_tile(a2, a_row + n)))
+            state = fma(a, load_tile(h, at + n), mul(dtu, splat(b[t, n])))
+            store_tile(decay, at + n, a)
+            store_tile(h, at + states + n, state)
             y = fma(state, splat(c[t, n]), y)
-        store(work, row + 2, 0, y)
+        store_tile(work, row + 2, y)
 
 
 @device
@@ -252,9 +252,9 @@ def _gate_gradients(
             gate = load_part(z, t, column, count, _ZERO)
             s = sigmoid_of(gate, exp_minus_abs(gate))
             slope = mul(s, fma(gate, sub(splat(_ONE), s), splat(_ONE)))
-            store_part(grad_z, t, column, count, mul(mul(dy, load(work, row, 0)), slope))
+            store_part(grad_z, t, column, count, mul(mul(dy, load_tile(work, row)), slope))
             dy = mul(dy, mul(gate, s))
-        store(work, row, 0, dy)
+        store_tile(work, row, dy)
 
 
 @device
@@ -276,34 +276,33 @@ def _backward_states(
     """Walk the states of one block back over one chunk.
 
     With g_t the gradient of h_t: g_t = C_t dy_t + a_{t+1} g_{t+1}, and `carry` holds a g. `sums`
-    collects, over blocks, the lanes of dB (rows t * 2 * states + n) and dC (the next `states`).
+    collects, over blocks, the lanes of dB and of dC, in turns for each token and state.
     In `work` the sum over states of g B replaces dt * u, that of a g h A the slope's neighbour.
     """
     states = b.shape[1]
     a_row = block * states
     for t in range(last - 1, first - 1, -1):
         work_row = (t - first) * WORK
-        dt = load(work, work_row, 0)
-        dtu = load(work, work_row + 1, 0)
-        dy = load(work, work_row + 2, 0)
+        dt = load_tile(work, work_row)
+        dtu = load_tile(work, work_row + 1)
+        dy = load_tile(work, work_row + 2)
         through_b = splat(_ZERO)
         through_a = splat(_ZERO)
         row = (t - first) * states
         for n in range(states):
-            target = row * 2 + n
-            g = fma(splat(c[t, n]), dy, load(carry, tile_row + n, 0))
-            store(sums, target, 0, fma(g, dtu, load(sums, target, 0)))
-            target += states
-            after = load(h, row + states + n, 0)
-            store(sums, target, 0, fma(dy, after, load(sums, target, 0)))
+            target = (row + n) * 2
+            g = fma(splat(c[t, n]), dy, load_tile(carry, tile_row + n))
+            store_tile(sums, target, fma(g, dtu, load_tile(sums, target)))
+            after = load_tile(h, row + states + n)
+            store_tile(sums, target + 1, fma(dy, after, load_tile(sums, target + 1)))
             through_b = fma(g, splat(b[t, n]), through_b)
-            g = mul(g, load(decay, row + n, 0))
-            store(carry, tile_row + n, 0, g)
-            product = mul(g, load(h, row + n, 0))
-            store(grad_a, tile_row + n, 0, fma(product, dt, load(grad_a, tile_row + n, 0)))
-            through_a = fma(product, load(a2, a_row + n, 0), through_a)
-        store(work, work_row + 1, 0, through_b)
-        store(work, work_row + 5, 0, through_a)
+            g = mul(g, load_tile(decay, row + n))
+            store_tile(carry, tile_row + n, g)
+            product = mul(g, load_tile(h, row + n))
+            store_tile(grad_a, tile_row + n, fma(product, dt, load_tile(grad_a, tile_row + n)))
+            through_a = fma(product, load_tile(a2, a_row + n), through_a)
+        store_tile(work, work_row + 1, through_b)
+        store_tile(work, work_row + 5, through_a)
 
 
 @device
@@ -321,21 +320,21 @@ def _write_gradients(
     """Turn the sums over states into du and ddelta, and add to dD."""
     column = block * LANES
     count = min(LANES, grad_u.shape[1] - column)
-    skip = load(d, block, 0)
-    grad_skip = load(grad_d, tile, 0)
+    skip = load_tile(d, block)
+    grad_skip = load_tile(grad_d, tile)
     for t in range(first, last):
         prefetch(grad_u, t - CHUNK, column)
         prefetch(grad_delta, t - CHUNK, column)
         row = (t - first) * WORK
-        through_b = load(work, row + 1, 0)
-        dy = load(work, row + 2, 0)
-        value = load(work, row + 4, 0)
-        grad = fma(through_b, load(work, row, 0), mul(dy, skip))
+        through_b = load_tile(work, row + 1)
+        dy = load_tile(work, row + 2)
+        value = load_tile(work, row + 4)
+        grad = fma(through_b, load_tile(work, row), mul(dy, skip))
         store_part(grad_u, t, column, count, grad)
-        grad_dt = fma(load(work, row + 5, 0), splat(_LN2), mul(through_b, value))
-        store_part(grad_delta, t, column, count, mul(grad_dt, load(work, row + 3, 0)))
+        grad_dt = fma(load_tile(work, row + 5), splat(_LN2), mul(through_b, value))
+        store_part(grad_delta, t, column, count, mul(grad_dt, load_tile(work, row + 3)))
         grad_skip = fma(dy, value, grad_skip)
-    store(grad_d, tile, 0, grad_skip)
+    store_tile(grad_d, tile, grad_skip)
 
 
 @device
@@ -380,7 +379,7 @@ def _backward_task(
             source = ((sequence * chunks + chunk) * blocks + block) * states
             for n in range(states):
                 prefetch(starts, source - blocks * states + n, 0)
-                store(h, n, 0, load(starts, source + n, 0))
+                store_tile(h, n, load_tile(starts, source + n))
             _read_steps(u, delta, d, work, block, first, last, -CHUNK)
             _replay_states(a2, b, c, work, h, decay, block, first, last)
             _gate_gradients(z, gated, work, grad_out, grad_z, block, first, last)
@@ -390,8 +389,10 @@ def _backward_task(
             _write_gradients(d, work, grad_u, grad_delta, grad_d, tile, block, first, last)
         target = group * sequences * tokens + first
         for local in range(last - first):
-            for n in range(2 * states):
-                grad_bc[target + local, n] = total(load(sums, local * 2 * states + n, 0))
+            for n in range(states):
+                row = (local * states + n) * 2
+                grad_bc[target + local, n] = total(load_tile(sums, row))
+                grad_bc[target + local, states + n] = total(load_tile(sums, row + 1))
 
 
 @kernel(f"void({', '.join([_MATRIX] * 7)}, int64, {', '.join([_MATRIX] * 9)}, int64)")

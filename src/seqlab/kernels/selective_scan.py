@@ -113,9 +113,12 @@ def selective_scan(
     name = resolve_backend(backend, u.device, dtype)
     if observer is not None and name != "torch":
         raise UserError(f"backend {name} cannot show each state", fix="use backend='torch'")
-    # Autocast would put the reference's matrix products back into half precision.
-    with torch.autocast(u.device.type, enabled=False):
-        inputs = [None if tensor is None else tensor.to(dtype) for tensor in given]
+    inputs = [None if tensor is None else tensor.to(dtype) for tensor in given]
+    if torch.is_autocast_enabled(u.device.type):
+        # Autocast would put the reference's matrix products back into half precision.
+        with torch.autocast(u.device.type, enabled=False):
+            y, state = _dispatch(name, inputs, observer)
+    else:
         y, state = _dispatch(name, inputs, observer)
     return y.to(u.dtype), state
 
@@ -125,10 +128,8 @@ def _dispatch(
 ) -> tuple[Tensor, Tensor]:
     if name == "numba":
         if needs_grad(*inputs):
-            y, state = _NumbaScan.apply(*inputs)
-            return y, state
-        y, state, _ = _numba_forward(*inputs, keep=False)
-        return y, state
+            return _NumbaScan.apply(*inputs)
+        return _numba_forward(*inputs, keep=False)[:2]
     if name == "mamba_ssm":
         if inputs[7] is not None:
             raise UserError("mamba_ssm cannot start from a state", fix="use backend='torch'")
@@ -180,8 +181,11 @@ def _numba_forward(
     initial_state: Tensor | None,
     *,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the output, the final state, and the state tiles at the start of each chunk."""
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Return the output, the final state, and what the backward needs besides the inputs.
+
+    That is the tiles of A * log2(e), those of D, and those of the states at each chunk's start.
+    """
     from seqlab.kernels import scan_numba
     from seqlab.kernels.jit import follow_torch_threads
 
@@ -214,7 +218,7 @@ def _numba_forward(
         int(keep),
         tokens,
     )
-    return y, from_state_tiles(state, channels), starts
+    return y, from_state_tiles(state, channels), (a2, skip, starts)
 
 
 class _NumbaScan(torch.autograd.Function):
@@ -222,8 +226,8 @@ class _NumbaScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        y, state, starts = _numba_forward(*inputs, keep=True)
-        ctx.save_for_backward(*inputs, starts)
+        y, state, kept = _numba_forward(*inputs, keep=True)
+        ctx.save_for_backward(*inputs, *kept)
         return y, state
 
     @staticmethod
@@ -233,12 +237,10 @@ class _NumbaScan(torch.autograd.Function):
         from seqlab.kernels.jit import follow_torch_threads
 
         follow_torch_threads()
-        u, delta, a, b, c, d, z, initial_state, starts = ctx.saved_tensors
+        u, delta, _, b, c, d, z, initial_state, a2, skip, starts = ctx.saved_tensors
         batch, tokens, channels = u.shape
-        a2 = state_tiles(a * _LOG2_E)
         blocks, states, lanes = a2.shape
         groups = -(-blocks // scan_numba.GROUP)
-        skip = tiles(u.new_zeros(channels) if d is None else d)
         grad_u, grad_delta = torch.empty(u.shape), torch.empty(u.shape)
         grad_z = grad_u if z is None else torch.empty(u.shape)
         grad_bc = u.new_empty(groups, batch, tokens, 2 * states)

@@ -52,6 +52,13 @@ def _address(context: Any, builder: Any, array_type: Any, array: Any, row: Any, 
     )
 
 
+def _tile_address(context: Any, builder: Any, array_type: Any, array: Any, row: Any) -> Any:
+    """Return the address of a row of contiguous tiles: no stride to keep in a register."""
+    struct = context.make_array(array_type)(context, builder, array)
+    start = builder.bitcast(struct.data, _VECTOR.as_pointer())
+    return builder.gep(start, [row], source_etype=_VECTOR)
+
+
 def _splat(builder: Any, scalar: Any, vector: ir.VectorType = _VECTOR) -> Any:
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(_I32, 0))
     zeros = ir.Constant(_INTEGERS, [0] * _LANES)
@@ -77,6 +84,25 @@ def load(typingctx: Any, array: Any, row: Any, column: Any) -> Any:
         return builder.load(pointer, align=_ALIGN, typ=_VECTOR)
 
     return _VEC(array, types.intp, types.intp), codegen
+
+
+@intrinsic
+def load_tile(typingctx: Any, array: Any, row: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _tile_address(context, builder, sig.args[0], *args)
+        return builder.load(pointer, align=_ALIGN, typ=_VECTOR)
+
+    return _VEC(array, types.intp), codegen
+
+
+@intrinsic
+def store_tile(typingctx: Any, array: Any, row: Any, value: Any) -> Any:
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _tile_address(context, builder, sig.args[0], *args[:2])
+        builder.store(args[2], pointer, align=_ALIGN)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, _VEC), codegen
 
 
 @intrinsic

@@ -17,6 +17,16 @@ def load(array: Any, row: int, column: int) -> Any:
     return array[row, column : column + LANES].copy()
 
 
+def load_tile(array: Any, row: int) -> Any:
+    """Return one row of contiguous tiles (n, 16)."""
+    return array[row].copy()
+
+
+def store_tile(array: Any, row: int, value: Any) -> None:
+    """Write one row of contiguous tiles (n, 16)."""
+    array[row] = value
+
+
 def load_part(array: Any, row: int, column: int, count: int, fill: Any) -> Any:
     """Return the first `count` (1 to 16) lanes from memory and `fill` in the others."""
     value = np.full(LANES, fill, np.float32)

@@ -8,6 +8,7 @@ import torch
 from numba import prange
 from torch.nn import functional
 
+from seqlab.kernels import linear as linear_module
 from seqlab.kernels import simd_math
 from seqlab.kernels.arrays import from_state_tiles, rows, state_tiles, tiles
 from seqlab.kernels.conv import causal_conv_silu
@@ -131,13 +132,16 @@ def test_cross_entropy_of_large_logits_and_of_nothing():
         cross_entropy(logits, torch.tensor([0, 3]), "numba")
 
 
+@pytest.mark.parametrize("smallest", [0, 1 << 40], ids=["onednn", "pytorch"])
 @pytest.mark.parametrize("bias", [False, True])
-def test_linear(bias):
+def test_linear(monkeypatch, smallest, bias):
+    monkeypatch.setattr(linear_module, "_SMALLEST_PRODUCT", smallest)
     inputs = [draw(2, 7, 12), draw(5, 12, seed=1)] + [draw(5, seed=2)] * bias
     check(linear, functional.linear, inputs)
 
 
-def test_linear_of_a_slice_and_only_wanted_gradients():
+def test_linear_of_a_slice_and_only_wanted_gradients(monkeypatch):
+    monkeypatch.setattr(linear_module, "_SMALLEST_PRODUCT", 0)
     x, weight = draw(3, 4, 20), draw(6, 9).requires_grad_()
     y = linear(x[..., 5:14], weight)
     y.backward(draw(3, 4, 6, seed=4))
