@@ -9,14 +9,14 @@ Two backends produce the tokens, named by `decode_backend`:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from seqlab.errors import UserError
 from seqlab.kernels.decode import FusedDecoder, LayerWeights
-from seqlab.models.mamba import MambaForCausalLM, MambaMixer, Projection, RMSNorm
+from seqlab.models.mamba import MambaBlock, MambaForCausalLM, MambaMixer, Projection, RMSNorm
 from seqlab.models.state import MambaState
 
 DecodeBackend = Literal["numba", "modules"]
@@ -141,7 +141,8 @@ def fused_decoder(model: MambaForCausalLM) -> FusedDecoder:
         raise UserError(f"the fused decoder cannot run this model: {reason}", fix="use 'modules'")
     backbone = model.backbone
     with torch.no_grad():
-        layers = [_layer_weights(block.norm, block.mixer) for block in backbone.layers]
+        blocks = [cast(MambaBlock, block) for block in backbone.layers]
+        layers = [_layer_weights(block.norm, block.mixer) for block in blocks]
         return FusedDecoder(
             layers,
             backbone.embeddings.weight.detach(),
