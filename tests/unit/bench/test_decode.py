@@ -15,6 +15,7 @@ def test_quick_rows_agree_and_are_complete() -> None:
         assert row["agree"] is True
         assert row["backend"] == "numba"
         assert row["limit"] > 0
+        assert row["smallest_gap"] > 0
         assert row["ratio"] == pytest.approx(row["peer_s"] / row["ours_s"])
         assert row["ratio_ci"][0] <= row["ratio_ci"][1]
 
