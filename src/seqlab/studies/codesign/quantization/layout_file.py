@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def read_layout(path: Path, sites: Mapping[str, Site], block: int) -> Layout:
                 for name in archive.files
                 if name.startswith(prefix)
             }
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"damaged layout file: {error}", where=str(path), fix="delete it") from None
     if not found:
         raise UserError(f"no layout for blocks of {block}", where=str(path), fix="delete the file")
