@@ -31,7 +31,10 @@ def pin_threads(count: int) -> None:
     if count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
     for name in _VARIABLES:
-        os.environ[name] = str(count)
+        # Numba reads its variable again at every compilation and fails if it changed after its
+        # threads were launched.
+        if name != "NUMBA_NUM_THREADS" or "numba" not in sys.modules:
+            os.environ[name] = str(count)
     # One OpenMP runtime serves torch and numba; `workqueue` is not safe for concurrent callers.
     os.environ.setdefault("NUMBA_THREADING_LAYER", "omp")
     if "torch" in sys.modules:

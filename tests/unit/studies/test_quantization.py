@@ -1,0 +1,293 @@
+"""Figure 2 from a tiny model to its drawing, through the command line, in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seqlab.cli import main
+from seqlab.data.tokenizer import save_tokenizer, train_bpe
+from seqlab.data.tokens import write_tokens
+from seqlab.errors import UserError
+from seqlab.models.mamba import MambaForCausalLM
+from seqlab.models.mamba_config import MambaConfig
+from seqlab.models.mamba_init import init_weights
+from seqlab.models.permuting import Layout
+from seqlab.models.pretrained import save_causal_lm
+from seqlab.models.sites import mamba_sites
+from seqlab.provenance.atomic import write_json
+from seqlab.provenance.record import Record, read_record
+from seqlab.studies.codesign.quantization import arms
+from seqlab.studies.codesign.quantization.contrasts import analyse, families, summarise
+from seqlab.studies.codesign.quantization.layout_file import read_layout, write_layouts
+from seqlab.studies.codesign.quantization.layouts import random_layout
+from seqlab.studies.codesign.quantization.spec import AnalyseSpec, QuantizationSpec
+
+SETTINGS = QuantizationSpec.model_validate(
+    {
+        "models": ["tiny"],
+        "schemes": ["per_tensor", "group8"],
+        "bits": [4],
+        "seeds": 3,
+        "parity_seeds": 2,
+        "threads": 1,
+        "affinity": {"tokens": 128, "window": 32},
+        "solver": {"method": "spectral_balanced", "block": 8},
+        "quality": {"windows": 4, "length": 16},
+        "latency": {
+            "prefill_tokens": 16,
+            "prefill_repeats": 3,
+            "decode_repeats": 3,
+            "warmup_max": 3,
+            "planted_slowdown": 0.05,
+            "max_foreign_load": 1000.0,
+            "attempts": 1,
+        },
+        "margins": {"quality": 0.01, "latency": 0.02},
+        "equivalence": {"inputs": 8, "length": 6, "tolerance": 1e-10},
+    }
+)
+WILDCARDS = {"scale": "laptop", "model": "tiny"}
+
+
+def spec(step: str, **wildcards: str) -> str:
+    return SETTINGS.step_spec(step, WILDCARDS | wildcards).canonical()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a tiny model and its tokens; the working directory meanwhile."""
+    root = tmp_path_factory.mktemp("project")
+    rng = np.random.default_rng(0)
+    words = ["".join(rng.choice(list("abcdefgh"), size=4)) for _ in range(40)]
+    texts = [" ".join(rng.choice(words, size=400)) for _ in range(3)]
+    tokenizer = train_bpe(texts, 300)
+    write_tokens(root / "tokens", tokenizer, {"train": texts[:2], "test": texts[2:]})
+    config = MambaConfig(vocab_size=304, hidden_size=16, num_hidden_layers=2, state_size=4)
+    model = init_weights(MambaForCausalLM(config), 1)
+    save_causal_lm(model, root / "model")
+    save_tokenizer(tokenizer, root / "model")
+    write_json(root / "model" / "source.json", ORIGIN)
+    write_json(
+        root / "model" / "training.json",
+        {"held_out": {"bits_per_byte": 2.5}, "parameters": 10, "tokens": 0},
+    )
+    write_json(root / "tiny" / "bpe.json", {"bits_per_byte": {"xz": 2.0, "byte_4gram": 2.25}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        yield root
+
+
+ORIGIN = {
+    "source": "init:mamba",
+    "licence": None,
+    "attribution": None,
+    "revision": None,
+    "sha256": {},
+    "rehearsal": False,
+    "detail": {},
+}
+
+
+@pytest.fixture(scope="module")
+def records(project: Path) -> list[Record]:
+    found = []
+    for seed in "012":
+        layouts = f"layouts-{seed}.npz"
+        common = ("--model", "model", "--tokens", "tokens", "--layouts", layouts)
+        step = ("codesign", "solve_quantization_layouts")
+        assert main([*step, "--spec", spec(step[1], seed=seed), *common]) == 0
+        for scheme in SETTINGS.schemes:
+            folder = project / f"runs/tiny/{scheme}/w4/seed-{seed}"
+            step = ("codesign", "run_quantization")
+            arguments = spec(step[1], seed=seed, scheme=scheme, bits="4")
+            outputs = ("--record", f"{folder}/record.json", "--samples", f"{folder}/samples.npz")
+            assert main([*step, "--spec", arguments, *common, *outputs]) == 0
+            found.append(read_record(folder / "record.json", samples=True))
+    return found
+
+
+def metric(record: Record, arm: str, name: str) -> float:
+    value = record.arms[arm].metrics[name].value
+    assert value is not None
+    return value
+
+
+def test_a_run_holds_every_arm_checked(records: list[Record]) -> None:
+    for record in records:
+        assert set(record.arms) == {
+            arms.DENSE,
+            arms.QUANTIZE_ONLY,
+            arms.QUANTIZE_ONLY_AA,
+            arms.RANDOM_QUANTIZE,
+            *arms.STRATEGIES,
+            arms.PLANTED,
+        }
+        for name in (arms.RANDOM_QUANTIZE, *arms.STRATEGIES):
+            checks = record.arms[name].checks
+            assert checks["layout_equivalence"].passed and checks["quantized_product"].passed
+
+
+def test_the_third_strategy_is_the_function_of_the_second(records: list[Record]) -> None:
+    for record in records:
+        second, third = arms.PERMUTE_QUANTIZE, arms.REPERMUTE
+        assert metric(record, second, "bits_per_byte") == metric(record, third, "bits_per_byte")
+
+
+def test_per_tensor_scales_commute_and_groups_do_not(records: list[Record]) -> None:
+    for record in records:
+        orders = {
+            metric(record, arm, "bits_per_byte")
+            for arm in (arms.QUANTIZE_ONLY, *arms.STRATEGIES, arms.RANDOM_QUANTIZE)
+        }
+        assert (len(orders) == 1) == (record.cell["scheme"] == "per_tensor")
+
+
+def test_the_same_seed_gives_the_same_quality(project: Path, records: list[Record]) -> None:
+    folder = project / "again"
+    arguments = spec("run_quantization", seed="1", scheme="group8", bits="4")
+    common = ("--model", "model", "--tokens", "tokens", "--layouts", "layouts-1.npz")
+    outputs = ("--record", f"{folder}/record.json", "--samples", f"{folder}/samples.npz")
+    assert main(["codesign", "run_quantization", "--spec", arguments, *common, *outputs]) == 0
+    again = read_record(folder / "record.json")
+    first = next(r for r in records if r.seed == 1 and r.cell["scheme"] == "group8")
+    for arm in (arms.RANDOM_QUANTIZE, arms.REPERMUTE):
+        assert metric(again, arm, "bits_per_byte") == metric(first, arm, "bits_per_byte")
+        assert metric(again, arm, "logit_error") == metric(first, arm, "logit_error")
+
+
+def test_from_records_to_figure_table_and_caption(project: Path, records: list[Record]) -> None:
+    assert len(records) == 6
+    steps = {
+        "collect_quantization": ("--runs", "runs", "--table", "t.csv"),
+        "analyse_quantization": (
+            *("--table", "t.csv"),
+            *("--statistics", "s.csv", "--summary", "summary.csv"),
+        ),
+        "draw_quantization": (
+            *("--statistics", "s.csv"),
+            *("--pdf", "f.pdf", "--png", "f.png", "--csv", "f.csv"),
+        ),
+        "tabulate_quantization": (
+            *("--statistics", "s.csv", "--table", "t.csv"),
+            *("--csv", "table.csv", "--md", "table.md", "--tex", "table.tex"),
+        ),
+    }
+    for step, arguments in steps.items():
+        assert main(["codesign", step, "--spec", spec(step), *arguments]) == 0
+    summary = pd.read_csv(project / "summary.csv")
+    assert list(summary.columns[:4]) == ["strategy", "mean", "std", "n"]
+    assert set(summary["strategy"]) == set(arms.STRATEGIES) and set(summary["n"]) == {3}
+    drawn, statistics = (pd.read_csv(project / name) for name in ("f.csv", "s.csv"))
+    assert len(drawn) and set(drawn["contrast"]) <= set(statistics["contrast"])
+    assert "identical in every run" in (project / "table.md").read_text()
+
+    facts = json.loads(spec("facts_quantization")) | {"corpora": ["tiny/bpe"]}
+    inputs = ("--models", "model", "--baselines", "tiny/bpe.json", "--statistics", "s.csv")
+    arguments = ("--spec", json.dumps(facts), *inputs, "--facts", "facts.json")
+    assert main(["codesign", "facts_quantization", *arguments]) == 0
+    template = Path(__file__).resolve().parents[3] / "workflow/report/fig2.rst"
+    paths = ("--template", str(template), "--facts", "facts.json", "--caption", "caption.rst")
+    assert main(["paper", "write_caption", "--spec", "{}", *paths]) == 0
+    caption = (project / "caption.rst").read_text()
+    assert "2.500 bits per byte" in caption and "byte 4-gram 2.250 (difference +0.250)" in caption
+    (project / "broken.rst").write_text("{{ nothing_of_this_name }}")
+    paths = ("--template", "broken.rst", "--facts", "facts.json", "--caption", "x.rst")
+    assert main(["paper", "write_caption", "--spec", "{}", *paths]) == 2
+
+
+def planted(slowdown: float, seeds: int = 12, noise: float = 0.002) -> pd.DataFrame:
+    """Return observations in which the third strategy is slower by a planted fraction."""
+    rng = np.random.default_rng(7)
+    metrics = ("bits_per_byte", "prefill_ms", "decode_ms")
+    names = (arms.DENSE, arms.QUANTIZE_ONLY, arms.QUANTIZE_ONLY_AA, arms.RANDOM_QUANTIZE)
+    rows = []
+    for seed in range(seeds):
+        for arm in (*names, *arms.STRATEGIES, arms.PLANTED):
+            for name in metrics:
+                factor = 1 + slowdown * (arm == arms.REPERMUTE) + 0.05 * (arm == arms.PLANTED)
+                value = 2.0 if name == "bits_per_byte" else factor * np.exp(rng.normal(0, noise))
+                rows.append(("tiny", "group8", 4, seed, arm, name, value, "x", "measured", "cpu"))
+    columns = ["model", "scheme", "bits", "seed", "arm", "metric", "value", "unit", "provenance"]
+    return pd.DataFrame(rows, columns=[*columns, "device"])
+
+
+ANALYSE = AnalyseSpec(parity_seeds=6, alpha=0.05, margins=SETTINGS.margins)
+
+
+@pytest.mark.parametrize(
+    "slowdown,verdict", [(0.0, "equivalent"), (0.1, "slower"), (-0.1, "faster")]
+)
+def test_planted_effects_are_found(slowdown: float, verdict: str) -> None:
+    statistics = analyse(planted(slowdown), ANALYSE)
+    rows = statistics[(statistics["metric"] == "prefill_ms") & (statistics["subset"] == "all")]
+    verdicts = rows.set_index("contrast")["verdict"]
+    assert verdicts["repermute_vs_permute_first"] == verdict
+    assert verdicts["planted"] == "slower" and verdicts["aa"] == "equivalent"
+    exact = statistics[statistics["metric"] == "bits_per_byte"]
+    assert set(exact["verdict"]) == {"degenerate"} and set(exact["estimate"]) == {0.0}
+    assert set(statistics[statistics["subset"] == "parity"]["n"]) == {6}
+
+
+def test_every_family_is_analysed_and_an_empty_table_keeps_its_columns() -> None:
+    observations = planted(0.0)
+    statistics = analyse(observations, ANALYSE)
+    assert len(statistics) == 2 * len(list(families()))
+    empty = analyse(observations.iloc[:0], ANALYSE)
+    assert empty.empty and list(empty.columns) == list(statistics.columns)
+    assert summarise(observations.iloc[:0], empty).empty
+
+
+def test_a_layout_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    config = MambaConfig(vocab_size=8, hidden_size=6, num_hidden_layers=1)
+    sites = mamba_sites(config)
+    layout = random_layout(sites, np.random.default_rng(0))
+    write_layouts(tmp_path / "x.npz", {3: layout, 2: Layout(sites)})
+    assert read_layout(tmp_path / "x.npz", sites, 3) == layout
+    assert read_layout(tmp_path / "x.npz", sites, 2) == Layout(sites)
+    with pytest.raises(UserError, match="no layout for blocks of 5"):
+        read_layout(tmp_path / "x.npz", sites, 5)
+    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:40])
+    with pytest.raises(UserError, match="damaged layout file"):
+        read_layout(tmp_path / "x.npz", sites, 3)
+
+
+def test_a_group_that_does_not_divide_names_the_layer(
+    project: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = json.loads(spec("run_quantization", seed="0", scheme="group8", bits="4"))
+    arguments["scheme"] = "group5"
+    common = ("--model", "model", "--tokens", "tokens", "--layouts", "layouts-0.npz")
+    outputs = ("--record", "r.json", "--samples", "s.npz")
+    # The layout is solved for blocks of 8; the group is refused where the weight is quantised.
+    arguments["solver"]["block"] = 8
+    step = ("codesign", "run_quantization", "--spec", json.dumps(arguments))
+    assert main([*step, *common, *outputs]) == 2
+    assert not (project / "r.json").exists()
+    assert "seqlab: error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change,needle",
+    [
+        ({"seeds": 1}, "seeds"),
+        ({"parity_seeds": 9}, "parity_seeds must not exceed seeds"),
+        ({"bits": [4, 4]}, "bits holds a value twice"),
+        ({"affinity": {"tokens": 100, "window": 64}}, "multiple of affinity.window"),
+        ({"schemes": ["group0"]}, "schemes"),
+    ],
+)
+def test_wrong_settings_are_refused(change: dict[str, object], needle: str) -> None:
+    with pytest.raises(ValueError, match=needle):
+        QuantizationSpec.model_validate(SETTINGS.model_dump() | change)
+
+
+def test_torch_threads_are_those_of_the_settings(records: list[Record]) -> None:
+    assert torch.get_num_threads() == 1
+    assert {record.environment["threads"] for record in records} == {1}
