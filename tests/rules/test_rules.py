@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")

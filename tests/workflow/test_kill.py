@@ -10,6 +10,7 @@ import time
 import pandas as pd
 import psutil
 import pytest
+
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")

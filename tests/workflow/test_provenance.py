@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from workflow_checkout import Checkout, copy_checkout
 
 CI = ("--profile", "workflow/profiles/ci")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")
