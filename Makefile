@@ -5,6 +5,7 @@ CORES ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -q
 SNAKEMAKE := $(BIN)/python -m snakemake --cores $(CORES) --rerun-incomplete --scheduler greedy
 
 .PHONY: setup all test unit lint resume clean contact-sheet FORCE
@@ -31,12 +32,17 @@ results/%: setup FORCE
 contact-sheet: setup
 	$(SNAKEMAKE) figures/contact_sheet.pdf
 
-test: setup
-	$(BIN)/python -m pytest tests/unit -n 2 -q
-	$(BIN)/python -m pytest tests --ignore tests/unit -q
+# The whole of it: linters, unit tests with coverage (kernels once more without compilation), process
+# tests, and the workflow: every rule, the literal commands, kills, rehearsal.
+test: lint
+	rm -f .coverage
+	$(PYTEST) tests/unit tests/training tests/hub -n 2 --cov --cov-report=
+	NUMBA_DISABLE_JIT=1 $(PYTEST) tests/unit/kernels tests/unit/layout -n 2 --cov --cov-append --cov-report=
+	$(BIN)/python -m coverage report --fail-under=85 --skip-covered
+	$(PYTEST) tests/gpu tests/rules tests/workflow
 
 unit: setup
-	$(BIN)/python -m pytest tests/unit -n 2 -q
+	$(PYTEST) tests/unit -n 2
 
 lint: setup
 	$(BIN)/ruff check .
