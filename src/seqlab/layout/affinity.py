@@ -144,6 +144,7 @@ class StreamingCoactivation:
         if self._threshold is not None:
             active = magnitude > self._threshold
         else:
+            assert self._top_fraction is not None
             kept = int(np.ceil(self._top_fraction * self.dim))
             bound = np.partition(magnitude, self.dim - kept, axis=1)[:, self.dim - kept, None]
             active = (magnitude >= bound) & (magnitude > 0)

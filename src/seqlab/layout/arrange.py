@@ -47,7 +47,7 @@ def _quotient(
     sizes = indicator.sum(axis=0)
     sums = block_gains(affinity, labels, count) @ indicator / np.outer(sizes, sizes)
     np.fill_diagonal(sums, 0)
-    return (sums + sums.T) / 2
+    return np.asarray((sums + sums.T) / 2, np.float32)
 
 
 def _inner_orders(

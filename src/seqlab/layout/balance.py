@@ -94,21 +94,21 @@ def repaired(
     filled = np.bincount(labels, minlength=count)
     rank = np.empty(count, np.int64)
     rank[np.lexsort((np.arange(count), -filled))] = np.argsort(-sizes, kind="stable")
-    labels = rank[labels]
-    filled = np.bincount(labels, minlength=count)
-    gains = block_gains(affinity, labels, count)
+    placed = rank[labels]
+    filled = np.bincount(placed, minlength=count)
+    gains = block_gains(affinity, placed, count)
     while (filled > sizes).any():
-        movable = np.flatnonzero(filled[labels] > sizes[labels])
+        movable = np.flatnonzero(filled[placed] > sizes[placed])
         open_blocks = np.flatnonzero(filled < sizes)
-        worth = gains[np.ix_(open_blocks, movable)] - gains[labels[movable], movable]
+        worth = gains[np.ix_(open_blocks, movable)] - gains[placed[movable], movable]
         to, which = np.unravel_index(np.argmax(worth), worth.shape)
-        node, target, source = movable[which], open_blocks[to], labels[movable[which]]
-        labels[node] = target
+        node, target, source = movable[which], open_blocks[to], placed[movable[which]]
+        placed[node] = target
         filled[source] -= 1
         filled[target] += 1
         gains[source] -= affinity[node]
         gains[target] += affinity[node]
-    return labels
+    return placed
 
 
 def _centres(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
@@ -121,11 +121,14 @@ def _centres(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float3
 def _assign(similarity: npt.NDArray[np.float32], capacity: int) -> npt.NDArray[np.int64]:
     """Give each node one column, most similar pairs first, at most `capacity` nodes to a column."""
     order = np.argsort(-similarity, axis=None, kind="stable")
-    return _fill(order, *similarity.shape, capacity)
+    nodes, blocks = similarity.shape
+    return _fill(order, nodes, blocks, capacity)
 
 
 @numba.njit(cache=True)
-def _fill(order, nodes, blocks, capacity):
+def _fill(
+    order: npt.NDArray[np.int64], nodes: int, blocks: int, capacity: int
+) -> npt.NDArray[np.int64]:
     labels = np.full(nodes, -1, np.int64)
     room = np.full(blocks, capacity, np.int64)
     left = nodes

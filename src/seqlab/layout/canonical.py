@@ -10,6 +10,9 @@ coincide (interchangeable ones, in practice) keep the order they came in.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeAlias, TypeGuard
+
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
@@ -22,7 +25,12 @@ _TILE = 512
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _CHUNK = 1 << 18
 
-Affinity = npt.NDArray[np.float64] | sp.spmatrix | sp.sparray
+Affinity: TypeAlias = npt.NDArray[np.float64] | sp.spmatrix | sp.sparray
+
+
+def is_sparse(affinity: Affinity) -> TypeGuard[sp.spmatrix | sp.sparray]:
+    """Return whether `affinity` is a SciPy sparse matrix or array."""
+    return sp.issparse(affinity)
 
 
 def require_symmetric(affinity: Affinity) -> None:
@@ -32,7 +40,7 @@ def require_symmetric(affinity: Affinity) -> None:
         UserError: The first of these properties that fails, with an offending entry.
     """
     _require_square(affinity)
-    values = affinity.tocsr() if sp.issparse(affinity) else np.asarray(affinity)
+    values = affinity.tocsr() if is_sparse(affinity) else np.asarray(affinity)
     _require_range(values)
     _require_hollow(values)
     largest = float(values.max()) if values.shape[0] else 0.0
@@ -58,7 +66,7 @@ def scaled_symmetric(affinity: Affinity) -> npt.NDArray[np.float32]:
             f"{MAX_NODES} nodes",
             fix="aggregate nodes first, or lay out one component at a time",
         )
-    if sp.issparse(affinity):
+    if is_sparse(affinity):
         require_symmetric(affinity)
         largest = float(affinity.max()) if size else 0.0
         dense = affinity.toarray() * (1.0 / largest if largest > 0 else 0.0)
@@ -122,7 +130,9 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return mixed
 
 
-def _tiles(values: npt.NDArray[np.float64]):
+def _tiles(
+    values: npt.NDArray[np.float64],
+) -> Iterator[tuple[slice, slice, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     """Yield `(rows, columns, W[rows, columns], W[columns, rows].T)` over the upper triangle."""
     size = values.shape[0]
     for top in range(0, size, _TILE):
@@ -138,7 +148,7 @@ def _require_square(affinity: Affinity) -> None:
 
 
 def _require_range(values: npt.NDArray[np.float64] | sp.csr_array) -> None:
-    stored = values.data if sp.issparse(values) else values
+    stored = values if isinstance(values, np.ndarray) else values.data
     if not stored.size:
         return
     smallest, largest = float(stored.min()), float(stored.max())

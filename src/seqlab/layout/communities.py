@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numba
 import numpy as np
 import numpy.typing as npt
 
 _MAX_PASSES = 50
 _SMALLEST_GAIN = 1e-9
+
+_Float = TypeVar("_Float", bound=np.floating)
 
 
 def louvain(
@@ -41,9 +45,7 @@ def louvain(
         graph = aggregated(graph, local)
 
 
-def aggregated(
-    graph: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]
-) -> npt.NDArray[np.floating]:
+def aggregated(graph: npt.NDArray[_Float], labels: npt.NDArray[np.int64]) -> npt.NDArray[_Float]:
     """Sum a (D, D) graph over groups 0..C-1; weight inside a group becomes its self-loop."""
     order = np.argsort(labels, kind="stable")
     starts = np.concatenate(([0], np.cumsum(np.bincount(labels))[:-1]))
@@ -52,7 +54,13 @@ def aggregated(
 
 
 @numba.njit(cache=True)
-def _move_nodes(graph, degree, labels, visits, resolution):
+def _move_nodes(
+    graph: npt.NDArray[np.float64],
+    degree: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.int64],
+    visits: npt.NDArray[np.int64],
+    resolution: float,
+) -> bool:
     size = graph.shape[0]
     community_degree = degree.copy()
     to_community = np.zeros(size)

@@ -54,7 +54,8 @@ def _matching(
     The tie of two clusters is their affinity over the geometric mean of their sizes: large ones
     win, but not everything.
     """
-    columns, ties = _candidates(graph, sizes, 1 / np.sqrt(sizes), block, _CANDIDATES)
+    scale = np.asarray(1 / np.sqrt(sizes), np.float32)
+    columns, ties = _candidates(graph, sizes, scale, block, _CANDIDATES)
     rows = np.repeat(np.arange(sizes.size), _CANDIDATES)
     columns, ties = columns.ravel(), ties.ravel()
     order = np.lexsort((columns, rows, -ties))
@@ -63,7 +64,13 @@ def _matching(
 
 
 @numba.njit(cache=True)
-def _candidates(graph, sizes, scale, block, kept):
+def _candidates(
+    graph: npt.NDArray[np.float32],
+    sizes: npt.NDArray[np.float32],
+    scale: npt.NDArray[np.float32],
+    block: int,
+    kept: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return (n, kept) partners of the largest ties, and the ties; zero where there are fewer."""
     count = graph.shape[0]
     columns = np.zeros((count, kept), np.int64)
@@ -83,7 +90,9 @@ def _candidates(graph, sizes, scale, block, kept):
 
 
 @numba.njit(cache=True)
-def _match(rows, columns, size):
+def _match(
+    rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], size: int
+) -> npt.NDArray[np.int64]:
     mates = np.arange(size)
     for edge in range(rows.shape[0]):
         a, b = rows[edge], columns[edge]

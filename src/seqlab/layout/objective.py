@@ -25,10 +25,9 @@ from math import comb
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from seqlab.errors import UserError
-from seqlab.layout.canonical import Affinity
+from seqlab.layout.canonical import Affinity, is_sparse
 from seqlab.layout.permutation import Permutation
 
 
@@ -186,7 +185,7 @@ def _distance_cost(
     phi = near + settings.far_slope * np.maximum(offsets - settings.near, 0)
     order = np.argsort(positions)
     total = 0.0
-    if sp.issparse(affinity):
+    if is_sparse(affinity):
         entries = affinity.tocoo()
         gap = np.abs(positions[entries.row] - positions[entries.col]) // settings.group
         total = float((entries.data * phi[gap]).sum())
@@ -210,7 +209,7 @@ def _coded_modularity(
     labels = np.minimum(positions // width, settings.slices - 1)
     degree = _degree(affinity)
     null = 0.0
-    if sp.issparse(affinity):
+    if is_sparse(affinity):
         entries = affinity.tocoo()
         same = (labels[entries.row] == labels[entries.col]) & (entries.data > 0)
         null = float((degree[entries.row[same]] * degree[entries.col[same]]).sum())
@@ -225,7 +224,7 @@ def _coded_modularity(
 
 def _inside(affinity: Affinity, labels: npt.NDArray[np.int64]) -> float:
     """Return the sum of W over ordered pairs with equal labels."""
-    if sp.issparse(affinity):
+    if is_sparse(affinity):
         entries = affinity.tocoo()
         return float(entries.data[labels[entries.row] == labels[entries.col]].sum())
     order = np.argsort(labels, kind="stable")

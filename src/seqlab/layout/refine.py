@@ -50,14 +50,14 @@ class Partition:
     ) -> Partition:
         """Build the state from `labels`, computing all gains in one matrix product."""
         size = labels.size
-        labels = labels.astype(np.uint32)
-        gains = block_gains(affinity, labels, blocks)
-        members = np.argsort(labels, kind="stable")
+        compact = labels.astype(np.uint32)
+        gains = block_gains(affinity, compact, blocks)
+        members = np.argsort(compact, kind="stable")
         slots = np.empty(size, np.int64)
         slots[members] = np.arange(size)
-        starts = np.concatenate(([0], np.cumsum(np.bincount(labels, minlength=blocks))))
-        own = gains[labels, np.arange(size)]
-        return cls(labels, gains, own, members, slots, starts)
+        starts = np.concatenate(([0], np.cumsum(np.bincount(compact, minlength=blocks))))
+        own = gains[compact, np.arange(size)]
+        return cls(compact, gains, own, members, slots, starts)
 
     def copy(self) -> Partition:
         """Return an independent copy."""
@@ -82,7 +82,16 @@ class Partition:
         """Give every node, in index order, its best improving swap; return how many moved."""
         return int(_sweep(affinity, *self._arrays(), np.float32(_SMALLEST_GAIN)))
 
-    def _arrays(self) -> tuple[npt.NDArray, ...]:
+    def _arrays(
+        self,
+    ) -> tuple[
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.float32],
+        npt.NDArray[np.float32],
+        npt.NDArray[np.int64],
+        npt.NDArray[np.int64],
+        npt.NDArray[np.int64],
+    ]:
         return self.labels, self.gains, self.own, self.members, self.slots, self.starts
 
 
@@ -151,7 +160,14 @@ def _kick(
 
 
 @numba.njit(cache=True, fastmath=_FAST)
-def _swap_gains(row, labels, to_block, own, columns, gains):
+def _swap_gains(
+    row: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.uint32],
+    to_block: npt.NDArray[np.float32],
+    own: npt.NDArray[np.float32],
+    columns: npt.NDArray[np.float32],
+    gains: npt.NDArray[np.float32],
+) -> np.float32:
     """Fill `gains[j]` with what swapping one node with j is worth; return the largest."""
     largest = np.float32(0)
     for j in range(row.shape[0]):
@@ -162,7 +178,12 @@ def _swap_gains(row, labels, to_block, own, columns, gains):
 
 
 @numba.njit(cache=True, fastmath=_FAST)
-def _shift_gains(leaving, joining, gains_a, gains_b):
+def _shift_gains(
+    leaving: npt.NDArray[np.float32],
+    joining: npt.NDArray[np.float32],
+    gains_a: npt.NDArray[np.float32],
+    gains_b: npt.NDArray[np.float32],
+) -> None:
     """Update the gains of blocks a and b after one node left a for b and another came back."""
     for t in range(leaving.shape[0]):
         change = joining[t] - leaving[t]
@@ -171,7 +192,17 @@ def _shift_gains(leaving, joining, gains_a, gains_b):
 
 
 @numba.njit(cache=True)
-def _swap(affinity, labels, gains, own, members, slots, starts, i, j):
+def _swap(
+    affinity: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.uint32],
+    gains: npt.NDArray[np.float32],
+    own: npt.NDArray[np.float32],
+    members: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    i: int,
+    j: int,
+) -> None:
     a, b = labels[i], labels[j]
     labels[i], labels[j] = b, a
     slots[i], slots[j] = slots[j], slots[i]
@@ -184,7 +215,16 @@ def _swap(affinity, labels, gains, own, members, slots, starts, i, j):
 
 
 @numba.njit(cache=True)
-def _sweep(affinity, labels, gains, own, members, slots, starts, smallest):
+def _sweep(
+    affinity: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.uint32],
+    gains: npt.NDArray[np.float32],
+    own: npt.NDArray[np.float32],
+    members: npt.NDArray[np.int64],
+    slots: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    smallest: np.float32,
+) -> int:
     size, blocks = labels.shape[0], gains.shape[0]
     columns = np.empty(blocks, np.float32)
     worth = np.empty(size, np.float32)

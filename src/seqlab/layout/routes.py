@@ -28,7 +28,7 @@ def two_opt(
 
 
 @numba.njit(cache=True)
-def _greedy(affinity, start):
+def _greedy(affinity: npt.NDArray[np.float32], start: int) -> npt.NDArray[np.int64]:
     size = affinity.shape[0]
     route = np.empty(size, np.int64)
     left = np.ones(size, np.bool_)
@@ -45,7 +45,9 @@ def _greedy(affinity, start):
 
 
 @numba.njit(cache=True)
-def _two_opt(affinity, route, max_moves, smallest):
+def _two_opt(
+    affinity: npt.NDArray[np.float32], route: npt.NDArray[np.int64], max_moves: int, smallest: float
+) -> None:
     size = route.shape[0]
     moves = 0
     improved = True
