@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqlab.kernels.decode import PANEL
 from seqlab.kernels.jit import device
 from seqlab.kernels.simd import fma, load, splat, store
 
