@@ -34,6 +34,23 @@ def new_state(model: MambaForCausalLM, batch: int) -> MambaState:
 
 
 @torch.inference_mode()
+def prefill(model: MambaForCausalLM, input_ids: Tensor, state: MambaState) -> Tensor:
+    """Feed a prompt through the model's modules; the head sees its last position only.
+
+    Args:
+        model: Any Mamba model, its projections possibly replaced.
+        input_ids: (B, T) int64.
+        state: Advanced by the prompt.
+
+    Returns:
+        The logits (B, V) of the next token.
+    """
+    hidden = model.backbone(input_ids, state=state)[:, -1]
+    logits = model.lm_head(hidden.to(model.backbone.norm_f.weight.dtype))
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+@torch.inference_mode()
 def decode_step(model: MambaForCausalLM, token_ids: Tensor, state: MambaState) -> Tensor:
     """Feed one token per sequence through the model's modules.
 
@@ -45,7 +62,7 @@ def decode_step(model: MambaForCausalLM, token_ids: Tensor, state: MambaState) -
     Returns:
         The logits (B, V) of the next token.
     """
-    return _last_logits(model, token_ids[:, None], state)
+    return prefill(model, token_ids[:, None], state)
 
 
 def decode_backend(model: MambaForCausalLM) -> DecodeBackend:
@@ -117,7 +134,7 @@ def greedy_decode(
     if backend == "numba" and reason is not None:
         raise UserError(f"the fused decoder cannot run this model: {reason}", fix="use 'modules'")
     state = new_state(model, prompt_ids.shape[0])
-    tokens = _last_logits(model, prompt_ids, state).argmax(-1)
+    tokens = prefill(model, prompt_ids, state).argmax(-1)
     if max_new_tokens == 1:
         return tokens[:, None]
     if backend == "modules" or reason is not None:
@@ -167,10 +184,3 @@ def _layer_weights(norm: RMSNorm, mixer: MambaMixer) -> LayerWeights:
         out_proj=mixer.out_proj.weight,
         out_bias=mixer.out_proj.bias,
     )
-
-
-def _last_logits(model: MambaForCausalLM, input_ids: Tensor, state: MambaState) -> Tensor:
-    """Feed (B, T) tokens and return the logits (B, V) at the last one only."""
-    hidden = model.backbone(input_ids, state=state)[:, -1]
-    logits = model.lm_head(hidden.to(model.backbone.norm_f.weight.dtype))
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))

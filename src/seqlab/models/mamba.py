@@ -190,7 +190,10 @@ class MambaModel(nn.Module):
 
     def __init__(self, config: MambaConfig) -> None:
         super().__init__()
-        self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        # The default weights of nn.Embedding; its own way to draw them loads all of torch._dynamo
+        # where the device is meta, a second in every process that loads a model.
+        table = torch.randn(config.vocab_size, config.hidden_size)
+        self.embeddings = nn.Embedding(config.vocab_size, config.hidden_size, _weight=table)
         self.layers = nn.ModuleList(
             MambaBlock(config, layer) for layer in range(config.num_hidden_layers)
         )
