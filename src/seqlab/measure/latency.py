@@ -322,10 +322,10 @@ def _counts(arms: Mapping[str, Arm], repeats: int | Mapping[str, int]) -> dict[s
 def _threads_in_use(expected: int | None) -> dict[str, int]:
     """Return the threads of the imported libraries; refuse any that differs from `expected`."""
     found: dict[str, int] = {}
-    if "OMP_NUM_THREADS" in os.environ:
-        found["OMP_NUM_THREADS"] = int(os.environ["OMP_NUM_THREADS"].split(",")[0])
     if "torch" in sys.modules:
         found["torch"] = sys.modules["torch"].get_num_threads()
+    elif "OMP_NUM_THREADS" in os.environ:
+        found["OMP_NUM_THREADS"] = int(os.environ["OMP_NUM_THREADS"].split(",")[0])
     if "numba" in sys.modules:
         found["numba"] = sys.modules["numba"].get_num_threads()
     wrong = {name: count for name, count in found.items() if count != expected}

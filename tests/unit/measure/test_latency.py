@@ -236,8 +236,8 @@ def test_planting_waits_for_an_asynchronous_call_and_keeps_the_result() -> None:
 
 
 def test_wrong_thread_count_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with pytest.raises(UserError, match="OMP_NUM_THREADS uses 3 threads"):
+    monkeypatch.setattr("torch.get_num_threads", lambda: 3)
+    with pytest.raises(UserError, match="torch uses 3 threads"):
         measure_interleaved(
             {"a": constant(1)},
             repeats=1,
