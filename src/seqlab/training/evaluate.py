@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqlab.errors import UserError
-from seqlab.training.update import autocast
+from seqlab.training.precision import autocast
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from seqlab.training import optim
 from seqlab.training.distributed import World, row_count, slices, to_device
 from seqlab.training.losses import Loss
+from seqlab.training.precision import autocast
 from seqlab.training.schedule import lr_factor
 from seqlab.training.spec import TrainSpec
 
@@ -33,13 +33,6 @@ def seed_noise(device: torch.device, *key: int) -> None:
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(int(seed))
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context of a forward pass: bf16 autocast, or nothing for fp32."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
 
 
 class Update:
