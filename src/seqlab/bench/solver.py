@@ -81,8 +81,8 @@ def mamba_affinity(size: int) -> Matrix:
         torch.manual_seed(_SEED)
         model = MambaForCausalLM(config)
     stream = StreamingCorrelation(size)
-    last = model.backbone.layers[-1].mixer.out_proj
-    hook = last.register_forward_pre_hook(lambda _, inputs: stream.update(inputs[0]))
+    *_, last = model.mixers()
+    hook = last.out_proj.register_forward_pre_hook(lambda _, inputs: stream.update(inputs[0]))
     with torch.inference_mode():
         model.backbone(ids)
     hook.remove()

@@ -80,9 +80,10 @@ def load_aa(folder: Path, metric: str) -> FloatArray:
     pairs = []
     for path in sorted(folder.rglob("record.json")):
         arms = read_record(path).arms
-        if all(arm in arms and metric in arms[arm].metrics for arm in ARMS):
-            values = [arms[arm].metrics[metric].value for arm in ARMS]
-            if None not in values:
+        for group in dict.fromkeys(name.rpartition("/")[0] for name in arms):
+            pair = [arms.get(f"{group}/{arm}") for arm in ARMS]
+            values = [a.metrics[metric].value for a in pair if a and metric in a.metrics]
+            if len(values) == len(ARMS) and None not in values:
                 pairs.append(values)
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 

@@ -17,18 +17,20 @@ def write_runs(folder, runs: int, metric: str = "prefill_ms"):
     values = rng.lognormal(3, 0.01, (runs, 2))
     for seed, pair in enumerate(values):
         arms = {
-            name: Arm(metrics={metric: Metric(value=value, unit="ms", provenance="measured")})
+            f"group32/w4/{name}": Arm(
+                metrics={metric: Metric(value=value, unit="ms", provenance="measured")}
+            )
             for name, value in zip(statistics.ARMS, pair, strict=True)
         }
         record = Record(
             study="codesign",
             experiment="quantization",
-            cell={"scheme": "per_tensor"},
+            cell={"model": "mamba"},
             seed=seed,
             arms=arms,
             environment={},
         )
-        write_record(folder / f"mamba/per_tensor/seed-{seed}/record.json", record)
+        write_record(folder / f"mamba/seed-{seed}/record.json", record)
     return values
 
 
