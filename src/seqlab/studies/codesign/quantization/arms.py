@@ -8,11 +8,13 @@ real (integer codes under kernel K5, for latency).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from seqlab.models.mamba import MambaForCausalLM
-from seqlab.models.permuting import Layout, Site, apply_layout, relayout
+from seqlab.models.permuting import Layout, apply_layout, relayout
 from seqlab.models.quantize import SIMULATED, quantize_model
 
 DENSE = "dense"
@@ -37,63 +39,67 @@ class Arm:
         real: The same function computed by the quantised product, in `layout`; for the dense arm
             the model itself.
         layout: The layout that both stand in.
-        function: Names what is computed: arms that quantised in the same order are one function.
     """
 
     simulated: MambaForCausalLM
     real: MambaForCausalLM
     layout: Layout
-    function: str
+
+    def canonical(self) -> MambaForCausalLM:
+        """Return the function of this arm with all weights back in the original order (a copy)."""
+        result = copy.deepcopy(self.simulated)
+        relayout(result, self.layout, Layout(self.layout.sites))
+        return result
+
+    @cached_property
+    def function(self) -> str:
+        """BLAKE2b over the canonical weights: arms that agree in it compute one function."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.canonical().state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.float().cpu().contiguous().numpy())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True)
 class Quantizer:
-    """How this cell quantises: scheme, bits and the backend of the real product."""
+    """How a model is quantised: scheme, bits and the backend of the real product."""
 
     scheme: str
     bits: int
     backend: str
 
-    def __call__(self, model: MambaForCausalLM, layout: Layout, function: str) -> Arm:
+    def __call__(self, model: MambaForCausalLM, layout: Layout) -> Arm:
         """Return `model`, which stands in `layout`, quantised."""
         return Arm(
             simulated=quantize_model(model, self.scheme, self.bits, execution=SIMULATED),
             real=quantize_model(model, self.scheme, self.bits, execution=self.backend),
             layout=layout,
-            function=function,
         )
 
 
 def build_arms(
-    dense: MambaForCausalLM,
-    sites: Mapping[str, Site],
-    quantizer: Quantizer,
-    *,
-    dense_layout: Layout,
-    random: Layout,
-    resolve: Callable[[Arm], Layout],
+    dense: Arm, quantizer: Quantizer, *, random: Layout, solve: Callable[[Arm], Layout]
 ) -> dict[str, Arm]:
-    """Return every arm of a run.
+    """Return every arm of one scheme and number of bits.
 
     Args:
         dense: The unquantised model in its original order; left as it is.
-        sites: Permutation sites of the model.
         quantizer: Scheme, bits and backend.
-        dense_layout: The layout solved on the dense model.
         random: A random layout.
-        resolve: Solves a layout on the activations of a quantised arm.
+        solve: Solves a layout on the activations of an arm.
     """
-    identity = Layout(sites)
-    quantized = quantizer(dense, identity, QUANTIZE_ONLY)
-    permuted = quantizer(in_layout(dense, dense_layout), dense_layout, PERMUTE_QUANTIZE)
+    model, identity, layout = dense.simulated, dense.layout, solve(dense)
+    quantized = quantizer(model, identity)
+    permuted = quantizer(in_layout(model, layout), layout)
     return {
-        DENSE: Arm(dense, dense, identity, DENSE),
+        DENSE: dense,
         QUANTIZE_ONLY: quantized,
-        QUANTIZE_ONLY_AA: quantizer(dense, identity, QUANTIZE_ONLY),
-        RANDOM_QUANTIZE: quantizer(in_layout(dense, random), random, RANDOM_QUANTIZE),
-        QUANTIZE_PERMUTE: moved(quantized, resolve(quantized)),
+        QUANTIZE_ONLY_AA: quantizer(model, identity),
+        RANDOM_QUANTIZE: quantizer(in_layout(model, random), random),
+        QUANTIZE_PERMUTE: moved(quantized, solve(quantized)),
         PERMUTE_QUANTIZE: permuted,
-        REPERMUTE: moved(permuted, resolve(permuted)),
+        REPERMUTE: moved(permuted, solve(permuted)),
     }
 
 
@@ -109,11 +115,4 @@ def moved(arm: Arm, layout: Layout) -> Arm:
     simulated, real = copy.deepcopy(arm.simulated), copy.deepcopy(arm.real)
     relayout(simulated, arm.layout, layout)
     relayout(real, arm.layout, layout)
-    return Arm(simulated, real, layout, arm.function)
-
-
-def canonical(arm: Arm) -> MambaForCausalLM:
-    """Return the function of an arm with all weights back in the original order."""
-    result = copy.deepcopy(arm.simulated)
-    relayout(result, arm.layout, Layout(arm.layout.sites))
-    return result
+    return Arm(simulated, real, layout)

@@ -1,7 +1,7 @@
 """Affinities of a Mamba's feature dimensions and the layouts solved from them.
 
-Affinities are always in original labels, whatever order the model stands in: a solution then is a
-layout of the canonical index space and can be compared with, or replaced by, any other.
+Affinities are measured on weights in original order, so they and the layouts solved from them are
+in original labels: any two can be compared, and one can replace the other.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from seqlab.layout.affinity import StreamingCorrelation, affinity
 from seqlab.layout.objective import partition_similarity, q_frac
 from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
+from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
 from seqlab.studies.codesign.quantization.spec import AffinitySpec, SolverSpec
 
@@ -48,47 +49,44 @@ def permuted_sites(sites: Mapping[str, Site]) -> dict[str, Site]:
 
 
 def measure_affinities(
-    model: nn.Module, windows: Tensor, layout: Layout, *, mode: Literal["abs", "relu"]
+    model: MambaForCausalLM, windows: Tensor, *, mode: Literal["abs", "relu"]
 ) -> Affinities:
-    """Return the activation affinity (G1) of each permuted site, in original labels.
+    """Return the activation affinity (G1) of each permuted site.
 
     The hidden dimension is observed at the inputs of every in_proj, the inner one of a layer at the
     inputs of its x_proj and out_proj; where a dimension is observed at several places, the
     affinities are averaged, because the scales of the activations differ.
 
     Args:
-        model: A Mamba in any layout; its projections are called as modules.
+        model: A Mamba with its weights in original order.
         windows: `(W, T)` token ids.
-        layout: The layout that the model stands in.
         mode: `abs` for |R|, `relu` for max(R, 0).
 
     Returns:
         Site -> `(D, D)` affinity with a zero diagonal.
     """
     correlations: dict[str, list[StreamingCorrelation]] = {}
-    with torch.inference_mode(), _observed(model, layout, correlations):
+    with torch.inference_mode(), _observed(model, correlations):
         for window in windows.split(max(1, 1024 // windows.shape[1])):
-            model(window)
-    result: Affinities = {}
-    for name, places in correlations.items():
-        mean = np.mean([affinity(place.correlation(), mode=mode) for place in places], axis=0)
-        result[name] = layout.to_canonical(name, mean, axes=(0, 1))
-    return result
+            model.backbone(window)
+    return {
+        name: np.mean([affinity(place.correlation(), mode=mode) for place in places], axis=0)
+        for name, places in correlations.items()
+    }
 
 
 @contextmanager
 def _observed(
-    model: nn.Module, layout: Layout, correlations: dict[str, list[StreamingCorrelation]]
+    model: MambaForCausalLM, correlations: dict[str, list[StreamingCorrelation]]
 ) -> Iterator[None]:
     handles = []
-    for layer, block in enumerate(model.backbone.layers):  # type: ignore[union-attr, arg-type]
-        mixer = block.mixer
+    for layer, mixer in enumerate(model.mixers()):
         for site, module in (
             (_HIDDEN, mixer.in_proj),
             (f"inner.{layer}", mixer.x_proj),
             (f"inner.{layer}", mixer.out_proj),
         ):
-            correlation = StreamingCorrelation(layout.sites[site].size)
+            correlation = StreamingCorrelation(module.in_features)
             correlations.setdefault(site, []).append(correlation)
             handles.append(module.register_forward_pre_hook(_hook(correlation)))
     try:

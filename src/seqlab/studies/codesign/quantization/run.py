@@ -1,4 +1,8 @@
-"""One run of Figure 2: one cell, one seed, all arms in one process."""
+"""One run of Figure 2: one model, one seed, all arms in one process.
+
+The arms of one scheme and number of bits are built, checked, scored, timed against each other and
+dropped before those of the next: a run holds one such set in memory at a time.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,12 @@ from seqlab.data.tokens import Tokens
 from seqlab.measure.latency import Latency, Warmup, measure_interleaved, planted_slowdown
 from seqlab.measure.load import ForeignLoad, measure_quietly
 from seqlab.models.equivalence import Equivalence, require_equivalence
-from seqlab.models.generation import decode_step, new_state
+from seqlab.models.generation import decode_step, new_state, prefill
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.quantization import arms as names
-from seqlab.studies.codesign.quantization.arms import Arm, Quantizer, build_arms, canonical
+from seqlab.studies.codesign.quantization.arms import Arm, Quantizer, build_arms
 from seqlab.studies.codesign.quantization.layouts import (
     Affinities,
     calibration_windows,
@@ -32,11 +36,14 @@ from seqlab.studies.codesign.quantization.layouts import (
     solve_layout,
     stream,
 )
-from seqlab.studies.codesign.quantization.spec import RunSpec
+from seqlab.studies.codesign.quantization.spec import Quantization, RunSpec
+from seqlab.threads import fewer_threads
 from seqlab.training.evaluate import evaluate_windows
 
 # Relative difference of fp32 logits between the quantised product and dequantised weights.
 PRODUCT_TOLERANCE = 1e-3
+# Tokens of the prompt on which it is checked: more than the matrix-vector kernels take.
+CHECKED_TOKENS = 32
 
 
 @dataclass
@@ -49,7 +56,6 @@ class Run:
         sites: Its permutation sites.
         train: Training tokens, for calibration.
         held_out: Held-out tokens, for quality.
-        dense_layout: The layout solved on the dense model for this seed and block size.
         backend: Backend of the quantised product.
     """
 
@@ -58,14 +64,10 @@ class Run:
     sites: Mapping[str, Site]
     train: Tokens
     held_out: Tokens
-    dense_layout: Layout
     backend: str
     _affinities: dict[str, Affinities] = field(default_factory=dict, init=False, repr=False)
-
-    @property
-    def block(self) -> int:
-        """Channels per block of every layout of this cell."""
-        return self.spec.solver.block_for(self.spec.scheme)
+    _layouts: dict[tuple[str, int], Layout] = field(default_factory=dict, init=False, repr=False)
+    _quality: dict[str, Quality] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def device(self) -> torch.device:
@@ -85,29 +87,65 @@ class Run:
         rng = stream(self.spec.seed, "held_out")
         return sample_windows(self.held_out, quality.length + 1, quality.windows, rng)
 
-    def build(self) -> dict[str, Arm]:
+    @cached_property
+    def dense(self) -> Arm:
+        """The model as it is."""
+        return Arm(self.model, self.model, Layout(self.sites))
+
+    def build(self, quantization: Quantization) -> dict[str, Arm]:
         """Return all arms but the planted one, which is a slowed call and no model of its own."""
         return build_arms(
-            self.model,
-            self.sites,
-            Quantizer(self.spec.scheme, self.spec.bits, self.backend),
-            dense_layout=self.dense_layout,
+            self.dense,
+            Quantizer(*quantization, self.backend),
             random=random_layout(self.sites, stream(self.spec.seed, "random_layout")),
-            resolve=self._solve_on,
+            solve=lambda arm: self.layout(arm, self.block(quantization)),
         )
 
+    def block(self, quantization: Quantization) -> int:
+        """Return the channels per block of every layout of these arms."""
+        return self.spec.solver.block_for(quantization.scheme)
+
+    def forget(self) -> None:
+        """Drop what was found of every function but the dense one's."""
+        for found in (self._affinities, self._quality):
+            for function in set(found) - {self.dense.function}:
+                del found[function]
+        for function, block in set(self._layouts):
+            if function != self.dense.function:
+                del self._layouts[function, block]
+
     def affinities(self, arm: Arm) -> Affinities:
-        """Return the affinities of an arm's function, measured once, in original labels."""
+        """Return the affinities of an arm's function, measured once for all arms that share it."""
         if arm.function not in self._affinities:
             self._affinities[arm.function] = measure_affinities(
-                arm.simulated, self.calibration, arm.layout, mode=self.spec.affinity.mode
+                arm.canonical(), self.calibration, mode=self.spec.affinity.mode
             )
         return self._affinities[arm.function]
 
-    def _solve_on(self, arm: Arm) -> Layout:
-        return solve_layout(
-            self.affinities(arm), self.sites, self.spec.solver, self.block, self.spec.seed
-        )
+    def layout(self, arm: Arm, block: int) -> Layout:
+        """Return the layout solved on an arm's activations, once for all arms of its function."""
+        key = (arm.function, block)
+        if key not in self._layouts:
+            self._layouts[key] = solve_layout(
+                self.affinities(arm), self.sites, self.spec.solver, block, self.spec.seed
+            )
+        return self._layouts[key]
+
+    def quality(self, arm: Arm) -> Quality:
+        """Return the quality of an arm's function, measured once for all arms that share it."""
+        if arm.function not in self._quality:
+            self._quality[arm.function] = _score(self, arm.canonical())
+        return self._quality[arm.function]
+
+    @cached_property
+    def dense_logits(self) -> Tensor:
+        """Logits of the dense model on the windows of `probe`, fp64."""
+        return _logits(self.model, self.probe)
+
+    @property
+    def probe(self) -> Tensor:
+        """`(4, T)` tokens of held-out windows on which logits are compared."""
+        return torch.from_numpy(self.windows[:4, :-1]).to(self.device)
 
 
 def check_layouts(run: Run, arms: Mapping[str, Arm]) -> dict[str, Equivalence]:
@@ -122,7 +160,7 @@ def check_layouts(run: Run, arms: Mapping[str, Arm]) -> dict[str, Equivalence]:
     ids = torch.from_numpy(inputs).to(run.device)
     return {
         name: require_equivalence(
-            canonical(arm),
+            arm.canonical(),
             arm.simulated,
             ids,
             tolerance=equivalence.tolerance,
@@ -137,41 +175,27 @@ def check_layouts(run: Run, arms: Mapping[str, Arm]) -> dict[str, Equivalence]:
 class Quality:
     """Quality of one arm: a property of its function, so measured with weights in canonical order.
 
-    Two arms whose canonical weights are equal bit for bit are one function and are scored once.
+    Arms that share a function are scored once.
 
     Attributes:
-        function: SHA-256 over the canonical weights.
         nats: `(W,)` summed loss of each window.
         bits_per_byte: Over all windows.
         logit_error: Relative RMS difference of the logits from the dense model's.
     """
 
-    function: str
     nats: np.ndarray
     bits_per_byte: float
     logit_error: float
 
 
-def measure_quality(run: Run, arms: Mapping[str, Arm]) -> dict[str, Quality]:
-    """Return the quality of every arm on the same held-out windows."""
-    probe = torch.from_numpy(run.windows[:4, :-1]).to(run.device)
-    reference = _logits(run.model, probe)
-    scored: dict[str, Quality] = {}
-    result: dict[str, Quality] = {}
-    for name, arm in arms.items():
-        model = canonical(arm)
-        function = _digest(model)
-        if function not in scored:
-            score = evaluate_windows(model, run.windows, run.held_out.token_bytes)
-            error = (_logits(model, probe) - reference).pow(2).mean().sqrt()
-            scored[function] = Quality(
-                function=function,
-                nats=score.nll,
-                bits_per_byte=score.bits_per_byte,
-                logit_error=float(error / reference.pow(2).mean().sqrt()),
-            )
-        result[name] = scored[function]
-    return result
+def _score(run: Run, model: MambaForCausalLM) -> Quality:
+    score = evaluate_windows(model, run.windows, run.held_out.token_bytes)
+    error = (_logits(model, run.probe) - run.dense_logits).pow(2).mean().sqrt()
+    return Quality(
+        nats=score.nll,
+        bits_per_byte=score.bits_per_byte,
+        logit_error=float(error / run.dense_logits.pow(2).mean().sqrt()),
+    )
 
 
 def _logits(model: nn.Module, ids: Tensor) -> Tensor:
@@ -179,19 +203,9 @@ def _logits(model: nn.Module, ids: Tensor) -> Tensor:
         return model(ids).logits.double()
 
 
-def _digest(model: nn.Module) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def check_products(run: Run, arms: Mapping[str, Arm]) -> dict[str, Check]:
     """Return, for each quantised arm, whether K5 computes what its dequantised weights compute."""
-    ids = torch.from_numpy(run.windows[:1, :-1]).to(run.device)
+    ids = torch.from_numpy(run.windows[:1, :CHECKED_TOKENS]).to(run.device)
     checks = {}
     for name, arm in arms.items():
         if arm.real is arm.simulated:
@@ -215,7 +229,7 @@ def _relative_error(found: Tensor, expected: Tensor) -> float:
 
 
 def measure_latency(
-    run: Run, arms: Mapping[str, Arm], threads: int
+    run: Run, arms: Mapping[str, Arm], quantization: Quantization
 ) -> tuple[dict[str, Latency], list[ForeignLoad]]:
     """Return prefill and decode latencies of every quantised arm, interleaved, and the load beside.
 
@@ -228,13 +242,15 @@ def measure_latency(
         sample_windows(run.held_out, latency.prefill_tokens, 1, stream(run.spec.seed, "prompt"))
     ).to(run.device)
 
+    rng = stream(run.spec.seed, f"arm_order/{quantization.name}")
+
     def measure() -> dict[str, Latency]:
         return {
-            "prefill_ms": _timed(run, _prefills(models, prompt), latency.prefill_repeats, threads),
-            "decode_ms": _timed(run, _decodes(models, prompt), latency.decode_repeats, threads),
+            "prefill_ms": _timed(run, _prefills(models, prompt), latency.prefill_repeats, rng),
+            "decode_ms": _timed(run, _decodes(models, prompt), latency.decode_repeats, rng),
         }
 
-    with torch.inference_mode():
+    with torch.inference_mode(), fewer_threads(latency.threads):
         return measure_quietly(
             measure,
             limit=latency.max_foreign_load,
@@ -243,21 +259,28 @@ def measure_latency(
         )
 
 
-def _timed(run: Run, calls: dict[str, Callable[[], object]], repeats: int, threads: int) -> Latency:
+def _timed(
+    run: Run, calls: dict[str, Callable[[], object]], repeats: int, rng: np.random.Generator
+) -> Latency:
     latency = run.spec.latency
     calls[names.PLANTED] = planted_slowdown(calls[names.QUANTIZE_ONLY], latency.planted_slowdown)
     return measure_interleaved(
         calls,
         repeats=repeats,
-        rng=stream(run.spec.seed, "arm_order"),
+        rng=rng,
         device=str(run.device),
         warmup=Warmup(window=3, max_calls=latency.warmup_max),
-        threads=threads,
+        threads=latency.threads,
     )
 
 
-def _prefills(models: Mapping[str, nn.Module], prompt: Tensor) -> dict[str, Callable[[], object]]:
-    return {name: lambda model=model: model(prompt) for name, model in models.items()}  # type: ignore[misc]
+def _prefills(
+    models: Mapping[str, MambaForCausalLM], prompt: Tensor
+) -> dict[str, Callable[[], object]]:
+    return {
+        name: lambda model=model: prefill(model, prompt, new_state(model, batch=1))  # type: ignore[misc]
+        for name, model in models.items()
+    }
 
 
 def _decodes(
@@ -266,14 +289,15 @@ def _decodes(
     calls: dict[str, Callable[[], object]] = {}
     for name, model in models.items():
         state = new_state(model, batch=1)
-        model(prompt, state=state)
+        prefill(model, prompt, state)
         token = prompt[:, -1].clone()
         calls[name] = lambda model=model, token=token, state=state: decode_step(model, token, state)  # type: ignore[misc]
     return calls
 
 
-def layout_metrics(run: Run, arms: Mapping[str, Arm]) -> dict[str, dict[str, Metric]]:
+def layout_metrics(run: Run, arms: Mapping[str, Arm], block: int) -> dict[str, dict[str, Metric]]:
     """Return what each arm's layout is worth on the activations of its own final function."""
+    dense_layout = run.layout(arms[names.DENSE], block)
     dense = run.affinities(arms[names.DENSE])
     quantize_first = arms[names.QUANTIZE_PERMUTE].layout
     sites = sorted(dense)
@@ -281,13 +305,11 @@ def layout_metrics(run: Run, arms: Mapping[str, Arm]) -> dict[str, dict[str, Met
     for name in (names.DENSE, names.QUANTIZE_ONLY, *names.STRATEGIES):
         layout, own = arms[name].layout, run.affinities(arms[name])
         values = {
-            "intra_block_affinity": intra_block_affinity(own, layout, run.block),
+            "intra_block_affinity": intra_block_affinity(own, layout, block),
             "affinity_change": relative_change(own, dense),
-            "layout_similarity_to_dense": layout_similarity(
-                layout, run.dense_layout, sites, run.block
-            ),
+            "layout_similarity_to_dense": layout_similarity(layout, dense_layout, sites, block),
             "layout_similarity_to_quantize_permute": layout_similarity(
-                layout, quantize_first, sites, run.block
+                layout, quantize_first, sites, block
             ),
         }
         result[name] = {

@@ -18,17 +18,22 @@ def group_size(scheme: str) -> int | None:
     return int(scheme.removeprefix("group")) if scheme.startswith("group") else None
 
 
-class Cell(NamedTuple):
-    """One point of the grid, everything but the seed."""
+class Quantization(NamedTuple):
+    """How a weight is quantised: scheme and bits. Its name begins the names of its arms."""
 
-    model: str
     scheme: str
     bits: int
 
     @property
-    def folder(self) -> str:
-        """Folder of this cell below `runs/`."""
-        return f"{self.model}/{self.scheme}/w{self.bits}"
+    def name(self) -> str:
+        """For example `group32/w4`."""
+        return f"{self.scheme}/w{self.bits}"
+
+    @classmethod
+    def of_arm(cls, arm: str) -> tuple[Quantization, str]:
+        """Split the name of an arm in a record: `group32/w4/permute_quantize`."""
+        scheme, bits, name = arm.split("/")
+        return cls(scheme, int(bits.removeprefix("w"))), name
 
 
 class AffinitySpec(Spec):
@@ -58,6 +63,7 @@ class QualitySpec(Spec):
 class LatencySpec(Spec):
     """How latency is measured."""
 
+    threads: int = setting("Compute threads of the timed work; at most `threads`.", ge=1)
     prefill_tokens: int = setting("Prompt length of the prefill, batch 1.", unit="tokens", ge=8)
     prefill_repeats: int = setting("Timed prefills per arm and run.", ge=3)
     decode_repeats: int = setting("Timed decode steps per arm and run.", ge=3)
@@ -112,44 +118,35 @@ class SolverSpec(Spec):
         return group_size(scheme) or self.block
 
 
-class SolveLayoutsSpec(Spec):
-    """Settings of the step that solves the layouts of the dense model for one seed."""
-
-    seed: int = setting("Seed of calibration windows and solver start.")
-    blocks: tuple[int, ...] = setting("Block sizes to solve for.", unit="channels")
-    affinity: AffinitySpec = setting("Affinity.")
-    solver: SolverSpec = setting("Solver.")
-    threads: int = setting("Compute threads.", ge=1)
-
-
 class RunSpec(Spec):
-    """Settings of one run: one cell, one seed, all arms."""
+    """Settings of one run: one model, one seed, all arms."""
 
     model: str = setting("Name of the model in config/assets.yaml.")
-    scheme: Scheme = setting("Quantisation scheme.")
-    bits: Literal[4, 8] = setting("Bits per weight.", unit="bits")
+    schemes: tuple[Scheme, ...] = setting("Quantisation schemes.")
+    bits: tuple[Literal[4, 8], ...] = setting("Bits per weight.", unit="bits")
     seed: int = setting("Seed of windows, solver start and arm order.")
     affinity: AffinitySpec = setting("Affinity.")
     solver: SolverSpec = setting("Solver.")
     quality: QualitySpec = setting("Quality.")
     latency: LatencySpec = setting("Latency.")
     equivalence: EquivalenceSpec = setting("Equivalence gate.")
-    threads: int = setting("Compute threads, of the timed work too.", ge=1)
+    threads: int = setting("Compute threads of all that is not timed.", ge=1)
+
+    def quantizations(self) -> Iterator[Quantization]:
+        """Yield every scheme with every number of bits."""
+        for scheme in self.schemes:
+            for bits in self.bits:
+                yield Quantization(scheme, bits)
 
 
 class CollectSpec(Spec):
     """Settings of the step that makes one tidy table of all run records."""
 
-    cells: tuple[tuple[str, str, int], ...] = setting("(model, scheme, bits) of every cell.")
-    seeds: tuple[int, ...] = setting("Seeds of every cell.")
+    runs: tuple[str, ...] = setting("MODEL/seed-N of every run.")
 
     def members(self, argument: str) -> list[str]:
         """Return the files that the step reads below the folder given as `argument`."""
-        return [
-            f"{Cell(*cell).folder}/seed-{seed}/record.json"
-            for cell in self.cells
-            for seed in self.seeds
-        ]
+        return [f"{run}/record.json" for run in self.runs]
 
 
 class AnalyseSpec(Spec):
@@ -209,37 +206,24 @@ class QuantizationSpec(Spec):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} holds a value twice")
+        if self.latency.threads > self.threads:
+            raise ValueError("latency.threads must not exceed threads")
         if self.affinity.tokens % self.affinity.window:
             raise ValueError("affinity.tokens must be a multiple of affinity.window")
         return self
 
-    def cells(self) -> Iterator[Cell]:
-        """Yield every point of the grid."""
-        for model in self.models:
-            for scheme in self.schemes:
-                for bits in self.bits:
-                    yield Cell(model, scheme, bits)
-
-    def run_folders(self) -> list[str]:
+    def runs(self) -> list[str]:
         """Return the folder of every run below `runs/`."""
-        return [f"{cell.folder}/seed-{seed}" for cell in self.cells() for seed in range(self.seeds)]
+        return [f"{model}/seed-{seed}" for model in self.models for seed in range(self.seeds)]
 
     def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec:
         """Return exactly the settings that `step` reads."""
         match step:
-            case "solve_quantization_layouts":
-                return SolveLayoutsSpec(
-                    seed=int(wildcards["seed"]),
-                    blocks=tuple(sorted({self.solver.block_for(s) for s in self.schemes})),
-                    affinity=self.affinity,
-                    solver=self.solver,
-                    threads=1,
-                )
             case "run_quantization":
                 return RunSpec(
                     model=wildcards["model"],
-                    scheme=wildcards["scheme"],
-                    bits=int(wildcards["bits"]),  # type: ignore[arg-type]
+                    schemes=self.schemes,
+                    bits=self.bits,
                     seed=int(wildcards["seed"]),
                     affinity=self.affinity,
                     solver=self.solver,
@@ -249,10 +233,7 @@ class QuantizationSpec(Spec):
                     threads=self.threads,
                 )
             case "collect_quantization":
-                return CollectSpec(
-                    cells=tuple((c.model, c.scheme, c.bits) for c in self.cells()),
-                    seeds=tuple(range(self.seeds)),
-                )
+                return CollectSpec(runs=tuple(self.runs()))
             case "analyse_quantization":
                 return AnalyseSpec(
                     parity_seeds=self.parity_seeds,

@@ -9,7 +9,7 @@ from seqlab.provenance.atomic import write_text
 from seqlab.provenance.environment import device_key
 from seqlab.provenance.record import read_record
 from seqlab.spec import InFolder, Out
-from seqlab.studies.codesign.quantization.spec import CollectSpec
+from seqlab.studies.codesign.quantization.spec import CollectSpec, Quantization
 
 COLUMNS = (
     "model", "scheme", "bits", "seed", "arm", "metric", "value", "unit", "provenance", "device",
@@ -31,11 +31,10 @@ def collect_quantization(spec: CollectSpec, *, runs: InFolder, table: Out) -> No
         record = read_record(runs / member)
         if record.rehearsal:
             continue
-        cell = (record.cell["model"], record.cell["scheme"], record.cell["bits"], record.seed)
         device = device_key(record.environment)
-        for name, arm in record.arms.items():
+        for full_name, arm in record.arms.items():
+            quantization, name = Quantization.of_arm(full_name)
+            cell = (record.cell["model"], *quantization, record.seed, name)
             for metric, entry in arm.metrics.items():
-                writer.writerow(
-                    [*cell, name, metric, entry.value, entry.unit, entry.provenance, device]
-                )
+                writer.writerow([*cell, metric, entry.value, entry.unit, entry.provenance, device])
     write_text(table, text.getvalue())
