@@ -13,21 +13,23 @@ import torch
 
 from seqlab.cli import main
 from seqlab.data.tokenizer import save_tokenizer, train_bpe
-from seqlab.data.tokens import write_tokens
-from seqlab.errors import UserError
+from seqlab.data.tokens import load_tokens, write_tokens
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.mamba_config import MambaConfig
 from seqlab.models.mamba_init import init_weights
-from seqlab.models.permuting import Layout
-from seqlab.models.pretrained import save_causal_lm
+from seqlab.models.pretrained import load_causal_lm, save_causal_lm
 from seqlab.models.sites import mamba_sites
 from seqlab.provenance.atomic import write_json
 from seqlab.provenance.record import Record, read_record
 from seqlab.studies.codesign.quantization import arms
 from seqlab.studies.codesign.quantization.contrasts import analyse, families, summarise
-from seqlab.studies.codesign.quantization.layout_file import read_layout, write_layouts
-from seqlab.studies.codesign.quantization.layouts import random_layout
-from seqlab.studies.codesign.quantization.spec import AnalyseSpec, QuantizationSpec
+from seqlab.studies.codesign.quantization.run import Run
+from seqlab.studies.codesign.quantization.spec import (
+    AnalyseSpec,
+    Quantization,
+    QuantizationSpec,
+    RunSpec,
+)
 
 SETTINGS = QuantizationSpec.model_validate(
     {
@@ -41,6 +43,7 @@ SETTINGS = QuantizationSpec.model_validate(
         "solver": {"method": "spectral_balanced", "block": 8},
         "quality": {"windows": 4, "length": 16},
         "latency": {
+            "threads": 1,
             "prefill_tokens": 16,
             "prefill_repeats": 3,
             "decode_repeats": 3,
@@ -95,21 +98,19 @@ ORIGIN = {
 }
 
 
+def run(folder: Path, settings: str) -> int:
+    outputs = ("--record", f"{folder}/record.json", "--samples", f"{folder}/samples.npz")
+    inputs = ("--model", "model", "--tokens", "tokens")
+    return main(["codesign", "run_quantization", "--spec", settings, *inputs, *outputs])
+
+
 @pytest.fixture(scope="module")
 def records(project: Path) -> list[Record]:
     found = []
     for seed in "012":
-        layouts = f"layouts-{seed}.npz"
-        common = ("--model", "model", "--tokens", "tokens", "--layouts", layouts)
-        step = ("codesign", "solve_quantization_layouts")
-        assert main([*step, "--spec", spec(step[1], seed=seed), *common]) == 0
-        for scheme in SETTINGS.schemes:
-            folder = project / f"runs/tiny/{scheme}/w4/seed-{seed}"
-            step = ("codesign", "run_quantization")
-            arguments = spec(step[1], seed=seed, scheme=scheme, bits="4")
-            outputs = ("--record", f"{folder}/record.json", "--samples", f"{folder}/samples.npz")
-            assert main([*step, "--spec", arguments, *common, *outputs]) == 0
-            found.append(read_record(folder / "record.json", samples=True))
+        folder = project / f"runs/tiny/seed-{seed}"
+        assert run(folder, spec("run_quantization", seed=seed)) == 0
+        found.append(read_record(folder / "record.json", samples=True))
     return found
 
 
@@ -120,50 +121,63 @@ def metric(record: Record, arm: str, name: str) -> float:
 
 
 def test_a_run_holds_every_arm_checked(records: list[Record]) -> None:
+    expected = {
+        arms.DENSE,
+        arms.QUANTIZE_ONLY,
+        arms.QUANTIZE_ONLY_AA,
+        arms.RANDOM_QUANTIZE,
+        *arms.STRATEGIES,
+        arms.PLANTED,
+    }
     for record in records:
-        assert set(record.arms) == {
-            arms.DENSE,
-            arms.QUANTIZE_ONLY,
-            arms.QUANTIZE_ONLY_AA,
-            arms.RANDOM_QUANTIZE,
-            *arms.STRATEGIES,
-            arms.PLANTED,
-        }
-        for name in (arms.RANDOM_QUANTIZE, *arms.STRATEGIES):
-            checks = record.arms[name].checks
-            assert checks["layout_equivalence"].passed and checks["quantized_product"].passed
+        assert set(record.arms) == {f"{s}/w4/{a}" for s in SETTINGS.schemes for a in expected}
+        for scheme in SETTINGS.schemes:
+            for name in (arms.RANDOM_QUANTIZE, *arms.STRATEGIES):
+                checks = record.arms[f"{scheme}/w4/{name}"].checks
+                assert checks["layout_equivalence"].passed and checks["quantized_product"].passed
 
 
-def test_the_third_strategy_is_the_function_of_the_second(records: list[Record]) -> None:
+def test_raw_samples_hold_durations_window_scores_and_layouts(
+    project: Path, records: list[Record]
+) -> None:
+    assert records
+    with np.load(project / "runs/tiny/seed-0/samples.npz") as archive:
+        assert archive["group8/w4/quantize_only/prefill_ns"].shape == (3,)
+        assert archive["group8/w4/dense/window_nats"].shape == (4,)
+        order = archive["group8/w4/permute_quantize/layout/hidden"]
+    assert sorted(order) == list(range(16)) and list(order) != list(range(16))
+
+
+@pytest.mark.parametrize("scheme", SETTINGS.schemes)
+def test_the_third_strategy_is_the_function_of_the_second(
+    records: list[Record], scheme: str
+) -> None:
+    second, third = (f"{scheme}/w4/{name}" for name in (arms.PERMUTE_QUANTIZE, arms.REPERMUTE))
     for record in records:
-        second, third = arms.PERMUTE_QUANTIZE, arms.REPERMUTE
         assert metric(record, second, "bits_per_byte") == metric(record, third, "bits_per_byte")
 
 
-def test_per_tensor_scales_commute_and_groups_do_not(records: list[Record]) -> None:
+@pytest.mark.parametrize("scheme", SETTINGS.schemes)
+def test_per_tensor_scales_commute_and_groups_do_not(records: list[Record], scheme: str) -> None:
     for record in records:
         orders = {
-            metric(record, arm, "bits_per_byte")
+            metric(record, f"{scheme}/w4/{arm}", "bits_per_byte")
             for arm in (arms.QUANTIZE_ONLY, *arms.STRATEGIES, arms.RANDOM_QUANTIZE)
         }
-        assert (len(orders) == 1) == (record.cell["scheme"] == "per_tensor")
+        assert (len(orders) == 1) == (scheme == "per_tensor")
 
 
 def test_the_same_seed_gives_the_same_quality(project: Path, records: list[Record]) -> None:
-    folder = project / "again"
-    arguments = spec("run_quantization", seed="1", scheme="group8", bits="4")
-    common = ("--model", "model", "--tokens", "tokens", "--layouts", "layouts-1.npz")
-    outputs = ("--record", f"{folder}/record.json", "--samples", f"{folder}/samples.npz")
-    assert main(["codesign", "run_quantization", "--spec", arguments, *common, *outputs]) == 0
-    again = read_record(folder / "record.json")
-    first = next(r for r in records if r.seed == 1 and r.cell["scheme"] == "group8")
+    assert run(project / "again", spec("run_quantization", seed="1")) == 0
+    again = read_record(project / "again" / "record.json")
     for arm in (arms.RANDOM_QUANTIZE, arms.REPERMUTE):
-        assert metric(again, arm, "bits_per_byte") == metric(first, arm, "bits_per_byte")
-        assert metric(again, arm, "logit_error") == metric(first, arm, "logit_error")
+        for name in ("bits_per_byte", "logit_error"):
+            found = metric(again, f"group8/w4/{arm}", name)
+            assert found == metric(records[1], f"group8/w4/{arm}", name)
 
 
 def test_from_records_to_figure_table_and_caption(project: Path, records: list[Record]) -> None:
-    assert len(records) == 6
+    assert len(records) == 3
     steps = {
         "collect_quantization": ("--runs", "runs", "--table", "t.csv"),
         "analyse_quantization": (
@@ -244,33 +258,26 @@ def test_every_family_is_analysed_and_an_empty_table_keeps_its_columns() -> None
     assert summarise(observations.iloc[:0], empty).empty
 
 
-def test_a_layout_file_gives_back_what_was_written(tmp_path: Path) -> None:
-    config = MambaConfig(vocab_size=8, hidden_size=6, num_hidden_layers=1)
-    sites = mamba_sites(config)
-    layout = random_layout(sites, np.random.default_rng(0))
-    write_layouts(tmp_path / "x.npz", {3: layout, 2: Layout(sites)})
-    assert read_layout(tmp_path / "x.npz", sites, 3) == layout
-    assert read_layout(tmp_path / "x.npz", sites, 2) == Layout(sites)
-    with pytest.raises(UserError, match="no layout for blocks of 5"):
-        read_layout(tmp_path / "x.npz", sites, 5)
-    (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:40])
-    with pytest.raises(UserError, match="damaged layout file"):
-        read_layout(tmp_path / "x.npz", sites, 3)
-
-
-def test_a_group_that_does_not_divide_names_the_layer(
-    project: Path, records: list[Record], capsys: pytest.CaptureFixture[str]
+def test_a_group_that_does_not_divide_is_refused(
+    project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = json.loads(spec("run_quantization", seed="0", scheme="group8", bits="4"))
-    arguments["scheme"] = "group5"
-    common = ("--model", "model", "--tokens", "tokens", "--layouts", "layouts-0.npz")
-    outputs = ("--record", "r.json", "--samples", "s.npz")
-    # The layout is solved for blocks of 8; the group is refused where the weight is quantised.
-    arguments["solver"]["block"] = 8
-    step = ("codesign", "run_quantization", "--spec", json.dumps(arguments))
-    assert main([*step, *common, *outputs]) == 2
-    assert not (project / "r.json").exists()
+    settings = json.loads(spec("run_quantization", seed="0")) | {"schemes": ["group5"]}
+    assert run(project / "group5", json.dumps(settings)) == 2
+    assert not (project / "group5/record.json").exists()
     assert "seqlab: error" in capsys.readouterr().err
+
+
+def test_a_run_keeps_only_what_it_found_of_the_dense_model(project: Path) -> None:
+    model = load_causal_lm(project / "model").eval()
+    tokens = {split: load_tokens(project / "tokens", split) for split in ("train", "test")}
+    settings = SETTINGS.step_spec("run_quantization", WILDCARDS | {"seed": "0"})
+    assert isinstance(settings, RunSpec)
+    run = Run(settings, model, mamba_sites(model.config), tokens["train"], tokens["test"], "numba")
+    built = run.build(Quantization("group8", 4))
+    assert len({arm.function for arm in built.values()}) == 4
+    assert len(run._affinities) == 3
+    run.forget()
+    assert set(run._affinities) == {run.dense.function} == {key for key, _ in run._layouts}
 
 
 @pytest.mark.parametrize(
@@ -281,6 +288,7 @@ def test_a_group_that_does_not_divide_names_the_layer(
         ({"bits": [4, 4]}, "bits holds a value twice"),
         ({"affinity": {"tokens": 100, "window": 64}}, "multiple of affinity.window"),
         ({"schemes": ["group0"]}, "schemes"),
+        ({"latency": SETTINGS.latency.model_dump() | {"threads": 2}}, "latency.threads"),
     ],
 )
 def test_wrong_settings_are_refused(change: dict[str, object], needle: str) -> None:
