@@ -4,4 +4,6 @@ import subprocess
 import sys
 
 TARGET = "results/laptop/codesign/quantization/summary.csv"
-sys.exit(subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]]))
+sys.exit(
+    subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]])
+)

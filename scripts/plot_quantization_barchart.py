@@ -4,4 +4,6 @@ import subprocess
 import sys
 
 TARGET = "figures/fig2.pdf"
-sys.exit(subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]]))
+sys.exit(
+    subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]])
+)

@@ -2,47 +2,13 @@
 
 Inputs: trained models, tokens and baselines of assets.smk.
 Outputs: results/{scale}/codesign/{figures,tables}/quantization_order.*, statistics, summary.csv.
-Steps, in order: solve layouts, run, collect, analyse, draw and tabulate.
+Steps, in order: run, collect, analyse, draw and tabulate.
 """
 
 QUANTIZATION = "results/{scale}/codesign/quantization"
 QUANTIZATION_FACTS = "results/{scale}/codesign/figures/quantization_order.json"
-QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/{{scheme}}/w{{bits}}/seed-{{seed}}"
+QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/seed-{{seed}}"
 
-
-wildcard_constraints:
-    scheme=names_at_every_scale("codesign", lambda s: s.quantization.schemes),
-    bits=names_at_every_scale("codesign", lambda s: s.quantization.bits),
-
-
-rule codesign_solve_quantization_layouts:
-    input:
-        model="results/{scale}/assets/models/{model}/trained",
-        tokens=tokens_of_model,
-    output:
-        layouts=f"{QUANTIZATION}/layouts/{{model}}/seed-{{seed}}.npz",
-    log:
-        "logs/{scale}/codesign/solve_quantization_layouts/{model}/seed-{seed}.log",
-    benchmark:
-        "logs/{scale}/codesign/solve_quantization_layouts/{model}/seed-{seed}.jsonl"
-    conda:
-        "../../envs/cpu.yaml"
-    threads: 1
-    resources:
-        gpu=gpus,
-        mem_mb=4000,
-        runtime=240,
-    params:
-        spec=spec("codesign", "solve_quantization_layouts"),
-        code=code("codesign", "solve_quantization_layouts"),
-        device=config["device"],
-    shell:
-        "python -m seqlab codesign solve_quantization_layouts"
-        " --spec {params.spec:q} --code {params.code} --device {params.device}"
-        " --gpus {resources.gpu}"
-        " --model {input.model:q} --tokens {input.tokens:q}"
-        " --layouts {output.layouts:q}"
-        " > {log:q} 2>&1"
 
 
 rule codesign_run_quantization:
@@ -52,25 +18,22 @@ rule codesign_run_quantization:
             "results/{scale}/assets/models/{model}/trained",
         ),
         tokens=unless_unpacked(f"{QUANTIZATION_RUN}/record.json", tokens_of_model),
-        layouts=unless_unpacked(
-            f"{QUANTIZATION_RUN}/record.json",
-            f"{QUANTIZATION}/layouts/{{model}}/seed-{{seed}}.npz",
-        ),
     output:
         record=f"{QUANTIZATION_RUN}/record.json",
         samples=f"{QUANTIZATION_RUN}/samples.npz",
     log:
-        "logs/{scale}/codesign/run_quantization/{model}/{scheme}/w{bits}/seed-{seed}.log",
+        "logs/{scale}/codesign/run_quantization/{model}/seed-{seed}.log",
     benchmark:
-        "logs/{scale}/codesign/run_quantization/{model}/{scheme}/w{bits}/seed-{seed}.jsonl"
+        "logs/{scale}/codesign/run_quantization/{model}/seed-{seed}.jsonl"
     conda:
         "../../envs/cpu.yaml"
     # It times something: nothing may run beside it.
     threads: workflow.cores
     resources:
         gpu=gpus,
-        mem_mb=4000,
-        runtime=120,
+        # At paper scale the float64 affinities of one model of 2.8 B parameters alone take 27 GB.
+        mem_mb=lambda wildcards: 96000 if wildcards.scale == "paper" else 4000,
+        runtime=720,
     params:
         spec=spec("codesign", "run_quantization"),
         code=code("codesign", "run_quantization"),
@@ -79,7 +42,7 @@ rule codesign_run_quantization:
         "python -m seqlab codesign run_quantization"
         " --spec {params.spec:q} --code {params.code} --device {params.device}"
         " --gpus {resources.gpu}"
-        " --model {input.model:q} --tokens {input.tokens:q} --layouts {input.layouts:q}"
+        " --model {input.model:q} --tokens {input.tokens:q}"
         " --record {output.record:q} --samples {output.samples:q}"
         " > {log:q} 2>&1"
 
@@ -88,7 +51,7 @@ rule codesign_collect_quantization:
     input:
         records=each(
             "codesign",
-            lambda s: s.quantization.run_folders(),
+            lambda s: s.quantization.runs(),
             f"{QUANTIZATION}/runs/{{name}}/record.json",
         ),
     output:
