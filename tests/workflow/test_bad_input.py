@@ -9,7 +9,7 @@ import pytest
 from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")
-RECORD = "results/ci/codesign/quantization/runs/mamba_sotu/group32/w4/seed-1/record.json"
+RECORD = "results/ci/codesign/quantization/runs/mamba_sotu/seed-1/record.json"
 
 
 def refusal(checkout: Checkout, *command: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from workflow_checkout import Checkout, copy_checkout
 
 CI = ("--profile", "workflow/profiles/ci")
-RECORD = "results/ci/codesign/quantization/runs/mamba_sotu/group32/w4/seed-1"
+RECORD = "results/ci/codesign/quantization/runs/mamba_sotu/seed-1"
 # Anything that trains, runs a measurement or prepares what they need.
 HEAVY = {
     "assets_corpus",
@@ -21,7 +21,6 @@ HEAVY = {
     "assets_baselines",
     "assets_init_model",
     "assets_train_model",
-    "codesign_solve_quantization_layouts",
     "codesign_run_quantization",
 }
 

@@ -29,7 +29,7 @@ ANALYSIS = (
     | CLAIMS
     | END
 )
-RUNS = {"codesign_solve_quantization_layouts", "codesign_run_quantization"} | ANALYSIS
+RUNS = {"codesign_run_quantization"} | ANALYSIS
 
 
 def replaced(old: str, new: str) -> Callable[[str], str]:
