@@ -10,7 +10,6 @@ QUANTIZATION_FACTS = "results/{scale}/codesign/figures/quantization_order.json"
 QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/seed-{{seed}}"
 
 
-
 rule codesign_run_quantization:
     input:
         model=unless_unpacked(

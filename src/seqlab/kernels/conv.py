@@ -22,7 +22,7 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: st
         weight: Filters (I, K).
         bias: Offsets (I,) or None.
         backend: "numba" runs the fused kernel on float32 CPU tensors; any other value, or another
-            type or device, runs PyTorch's convolution.
+            type or device, runs plain PyTorch.
 
     Raises:
         ValueError: `weight` does not have one filter for each channel of `x`.
@@ -32,12 +32,23 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: st
     tensors = (x, weight) if bias is None else (x, weight, bias)
     fused = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     if backend != "numba" or not fused:
-        padded = functional.pad(x.transpose(1, 2), (weight.shape[1] - 1, 0))
-        y = functional.conv1d(padded, weight[:, None], bias, groups=weight.shape[0])
-        return functional.silu(y).transpose(1, 2)
+        return functional.silu(_convolved(x, weight, bias))
     if needs_grad(x, weight, bias):
         return _FusedConv.apply(x, weight, bias)
     return _forward(x, *_filter_tiles(weight, bias))
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    width, length = weight.shape[1], x.shape[1]
+    if x.device.type != "cpu":
+        padded = functional.pad(x.transpose(1, 2), (width - 1, 0))
+        return functional.conv1d(padded, weight[:, None], bias, groups=len(weight)).transpose(1, 2)
+    # A sum over shifts: PyTorch's depthwise convolution on a CPU takes ten times as long.
+    padded = functional.pad(x, (0, 0, width - 1, 0))
+    y = padded[:, :length] * weight[:, 0]
+    for tap in range(1, width):
+        y = y + padded[:, tap : tap + length] * weight[:, tap]
+    return y if bias is None else y + bias
 
 
 def _filter_tiles(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

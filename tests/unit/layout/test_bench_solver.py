@@ -16,8 +16,10 @@ def test_affinities_are_valid_and_planted_blocks_stand_out():
     for weights in (planted, noise, solver.mamba_affinity(32)):
         require_symmetric(weights)
         assert weights.max() < 1
-    assert (planted > 0.07).sum() == 64 * 31
-    assert noise.max() < 0.07
+    # Each channel has 31 partners in its block; among independent ones |R| is about 0.0125.
+    partners, chance = (np.sort(weights, axis=1)[:, -31:].mean() for weights in (planted, noise))
+    assert partners > 0.08
+    assert chance < 0.03
 
 
 def test_mamba_affinity_is_repeatable():

@@ -22,7 +22,7 @@ from seqlab.models.sites import mamba_sites
 from seqlab.provenance.atomic import write_json
 from seqlab.provenance.record import Record, read_record
 from seqlab.studies.codesign.quantization import arms
-from seqlab.studies.codesign.quantization.contrasts import analyse, families, summarise
+from seqlab.studies.codesign.quantization.contrasts import analyse, families, pooled, summarise
 from seqlab.studies.codesign.quantization.run import Run
 from seqlab.studies.codesign.quantization.spec import (
     AnalyseSpec,
@@ -241,18 +241,35 @@ ANALYSE = AnalyseSpec(parity_seeds=6, alpha=0.05, margins=SETTINGS.margins)
 def test_planted_effects_are_found(slowdown: float, verdict: str) -> None:
     statistics = analyse(planted(slowdown), ANALYSE)
     rows = statistics[(statistics["metric"] == "prefill_ms") & (statistics["subset"] == "all")]
-    verdicts = rows.set_index("contrast")["verdict"]
-    assert verdicts["repermute_vs_permute_first"] == verdict
-    assert verdicts["planted"] == "slower" and verdicts["aa"] == "equivalent"
+    for scheme in ("group8", "all"):
+        verdicts = rows[rows["scheme"] == scheme].set_index("contrast")["verdict"]
+        assert verdicts["repermute_vs_permute_first"] == verdict
+        assert verdicts["planted"] == "slower" and verdicts["aa"] == "equivalent"
     exact = statistics[statistics["metric"] == "bits_per_byte"]
     assert set(exact["verdict"]) == {"degenerate"} and set(exact["estimate"]) == {0.0}
     assert set(statistics[statistics["subset"] == "parity"]["n"]) == {6}
 
 
+def test_pooling_averages_the_noise_of_the_schemes() -> None:
+    one, other = planted(0.0), planted(0.0)
+    rng = np.random.default_rng(1)
+    other["scheme"] = "group16"
+    other["value"] *= np.exp(rng.normal(0, 0.01, len(other)))
+    both = pooled(pd.concat([one, other], ignore_index=True))
+    assert len(both) == len(one) * 2 // 3 and set(both["scheme"]) == {"all"}
+    row = both[(both["arm"] == arms.DENSE) & (both["metric"] == "decode_ms")].iloc[0]
+    pair = [
+        frame[(frame["arm"] == arms.DENSE) & (frame["metric"] == "decode_ms")]["value"].iloc[0]
+        for frame in (one, other)
+    ]
+    assert row["value"] == pytest.approx(np.sqrt(pair[0] * pair[1]))
+
+
 def test_every_family_is_analysed_and_an_empty_table_keeps_its_columns() -> None:
     observations = planted(0.0)
     statistics = analyse(observations, ANALYSE)
-    assert len(statistics) == 2 * len(list(families()))
+    timed = [family for family in families() if family.metric != "bits_per_byte"]
+    assert len(statistics) == 2 * (len(list(families())) + len(timed))
     empty = analyse(observations.iloc[:0], ANALYSE)
     assert empty.empty and list(empty.columns) == list(statistics.columns)
     assert summarise(observations.iloc[:0], empty).empty

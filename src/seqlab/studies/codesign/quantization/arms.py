@@ -46,15 +46,17 @@ class Arm:
     layout: Layout
 
     def canonical(self) -> MambaForCausalLM:
-        """Return the function of this arm with all weights back in the original order (a copy)."""
+        """Return the function of this arm with all weights in the original order, to read only."""
+        if self.layout == Layout(self.layout.sites):
+            return self.simulated
         result = copy.deepcopy(self.simulated)
         relayout(result, self.layout, Layout(self.layout.sites))
         return result
 
     @cached_property
     def function(self) -> str:
-        """BLAKE2b over the canonical weights: arms that agree in it compute one function."""
-        digest = hashlib.blake2b(digest_size=16)
+        """SHA-256 over the canonical weights: arms that agree in it compute one function."""
+        digest = hashlib.sha256()
         for name, tensor in sorted(self.canonical().state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.float().cpu().contiguous().numpy())

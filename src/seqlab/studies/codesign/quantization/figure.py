@@ -9,23 +9,24 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-from seqlab.plots.primitives import noise_band, panel_note
-from seqlab.plots.style import PAGE_IN, REFERENCE, VERDICTS, look, new_figure, style
-from seqlab.studies.codesign.quantization.contrasts import CELL
+from seqlab.plots.primitives import panel_note
+from seqlab.plots.style import NOISE, PAGE_IN, REFERENCE, VERDICTS, look, new_figure, style
+from seqlab.studies.codesign.quantization.contrasts import CELL, POOLED
+from seqlab.studies.codesign.quantization.spec import group_size
 
-# Panel -> the contrasts it draws and what the legend calls them.
+# Contrasts of a panel -> what the legend calls them, and their look.
 QUALITY_SERIES = {
-    "quantize_first_vs_none": "quantise, permute",
-    "permute_first_vs_none": "permute, quantise",
-    "random_vs_none": "random order, quantise (control)",
+    "quantize_first_vs_none": ("quantise, permute", 1),
+    "permute_first_vs_none": ("permute, quantise", 2),
+    "random_vs_none": ("random order, quantise (control)", 3),
 }
 LATENCY_SERIES = {
-    "permute_first_vs_quantize_first": "second vs first strategy",
-    "repermute_vs_permute_first": "third vs second strategy",
-    "planted": "planted slow-down (control)",
-    "aa": "A/A (control)",
+    "permute_first_vs_quantize_first": ("second vs first strategy", 4),
+    "repermute_vs_permute_first": ("third vs second strategy", 5),
+    "planted": ("planted slow-down (control)", 6),
+    "aa": ("A/A (control)", 0),
 }
 _METRICS = {"prefill_ms": "prefill", "decode_ms": "decode"}
 
@@ -51,7 +52,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     with style():
         if data.empty:
             return _not_run(scale)
-        cells = list(dict.fromkeys(zip(*(data[name] for name in CELL), strict=True)))
+        cells = sorted(set(zip(*(data[name] for name in CELL), strict=True)), key=_order)
         fig = new_figure(PAGE_IN, 1.5 + 0.36 * len(cells))
         grid = fig.add_gridspec(1, 4, width_ratios=(1.25, 1.0, 1.0, 0.8))
         axes = [fig.add_subplot(grid[0])]
@@ -74,17 +75,21 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
 
 
 def _quality(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) -> None:
-    _series(ax, rows, cells, QUALITY_SERIES, "estimate", "ci_low", "ci_high", first=1)
+    _series(ax, rows, cells, QUALITY_SERIES, "estimate", "ci_low", "ci_high")
     margin = float(rows["tost_margin"].max())
     _reference(ax, 0.0, (-margin, margin))
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.set_xlabel("change of bits per byte\nagainst no permutation")
 
 
 def _latency(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], title: str) -> None:
-    _series(ax, rows, cells, LATENCY_SERIES, "ratio", "ratio_low", "ratio_high", first=4)
+    _series(ax, rows, cells, LATENCY_SERIES, "ratio", "ratio_low", "ratio_high")
     margin = float(rows["tost_margin"].max())
-    noise = float(rows["noise_limit"].max())
-    noise_band(ax, (1 / (1 + noise), 1 + noise), axis="x")
+    for cell, y in _positions(cells):
+        row = _row(rows, cell)
+        if row is not None:
+            noise = 1 + float(row["noise_limit"])
+            ax.fill_betweenx([y - 0.42, y + 0.42], 1 / noise, noise, color=NOISE, lw=0, zorder=0)
     _reference(ax, 1.0, (1 / (1 + margin), 1 + margin))
     ax.set_xlabel(f"{title} latency ratio")
 
@@ -92,11 +97,14 @@ def _latency(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]], 
 def _control(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) -> None:
     for cell, y in _positions(cells):
         row = _row(rows, cell)
-        color, marker, _ = VERDICTS[str(row["verdict"])]
+        if row is None:
+            continue
+        color, marker, word = VERDICTS[str(row["verdict"])]
         ax.plot([row["ci_low"], row["ci_high"]], [y, y], color=color)
-        ax.plot(row["estimate"], y, marker=marker, color=color)
+        ax.plot(row["estimate"], y, marker=marker, color=color, linestyle="", label=f"d: {word}")
     _reference(ax, 0.0, None)
     ax.set_xscale("symlog", linthresh=0.01)
+    ax.set_xlim(-0.002, max(0.02, 1.5 * float(rows["ci_high"].max())))
     # Exponents would be set below 6 pt.
     ax.xaxis.set_major_locator(FixedLocator([0.0, 0.01, 0.1, 1.0]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -107,19 +115,19 @@ def _series(
     ax: Axes,
     rows: pd.DataFrame,
     cells: Sequence[tuple[object, ...]],
-    names: dict[str, str],
+    names: dict[str, tuple[str, int]],
     estimate: str,
     low: str,
     high: str,
-    *,
-    first: int,
 ) -> None:
-    for index, (contrast, label) in enumerate(names.items()):
+    for index, (contrast, (label, number)) in enumerate(names.items()):
         series = rows[rows["contrast"] == contrast]
-        appearance = look(first + index)
+        appearance = look(number)
         offset = 0.55 * (0.5 - (index + 0.5) / len(names))
         for cell, y in _positions(cells):
             row = _row(series, cell)
+            if row is None:
+                continue
             at = y + offset
             if np.isfinite(row[low]):
                 ax.plot([row[low], row[high]], [at, at], color=appearance["color"])
@@ -142,21 +150,31 @@ def _reference(ax: Axes, value: float, margin: tuple[float, float] | None) -> No
         ax.axvline(edge, color=REFERENCE, linewidth=0.6, linestyle="--", zorder=0)
 
 
+def _order(cell: tuple[object, ...]) -> tuple[object, ...]:
+    """Coarse scales before fine ones, many bits before few, all schemes together last."""
+    model, scheme, bits = cell
+    ranks = ("per_tensor", "per_channel")
+    rank = ranks.index(scheme) if scheme in ranks else len(ranks)
+    return model, cell[1:] == POOLED, rank, group_size(str(scheme)) or 0, -int(str(bits))
+
+
 def _positions(cells: Sequence[tuple[object, ...]]) -> list[tuple[tuple[object, ...], int]]:
     return [(cell, len(cells) - 1 - index) for index, cell in enumerate(cells)]
 
 
-def _row(rows: pd.DataFrame, cell: tuple[object, ...]) -> pd.Series:
+def _row(rows: pd.DataFrame, cell: tuple[object, ...]) -> pd.Series | None:
+    """Return the row of a cell; quality has none over all schemes."""
     keep = np.logical_and.reduce(
         [rows[name] == value for name, value in zip(CELL, cell, strict=True)]
     )
-    return rows[keep].iloc[0]
+    return rows[keep].iloc[0] if keep.any() else None
 
 
 def _label_cells(ax: Axes, cells: Sequence[tuple[object, ...]]) -> None:
     several = len({cell[0] for cell in cells}) > 1
     words = [
-        f"{cell[0]}: " * several + f"{str(cell[1]).replace('_', ' ')}, {cell[2]} bit"
+        f"{cell[0]}: " * several
+        + ("all schemes" if cell[1:] == POOLED else f"{cell[1]}, {cell[2]} bit".replace("_", " "))
         for cell in cells
     ]
     ax.set_yticks([y for _, y in _positions(cells)], words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from seqlab.studies.codesign.quantization import arms
-from seqlab.studies.codesign.quantization.contrasts import CELL, LATENCY
+from seqlab.studies.codesign.quantization.contrasts import CELL, LATENCY, pooled
 
 _PRIMARY = ("permute_first_vs_quantize_first", "repermute_vs_permute_first")
 _METRICS = ("bits_per_byte", *LATENCY)
@@ -20,11 +20,12 @@ def table(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame:
     """Return one row per metric and cell: means of the strategies, both contrasts, their verdicts.
 
     Values of a strategy are mean (sd) over runs; contrasts are differences for bits per byte and
-    ratios for latencies, with 95 % intervals.
+    ratios for latencies, with 95 % intervals. Rows of scheme `all` are over all of a run together.
     """
     rows = []
+    everything = pd.concat([observations, pooled(observations)])
     for metric in _METRICS:
-        measured = observations[observations["metric"] == metric]
+        measured = everything[everything["metric"] == metric]
         for cell, values in measured.groupby(CELL, sort=False):
             row: dict[str, object] = {
                 "metric": metric.removesuffix("_ms"),
