@@ -224,7 +224,7 @@ def figure_two(effect: float, model: str) -> pd.DataFrame:
         "random_vs_none",
     ):
         for metric in ("prefill_ms", "decode_ms", "bits_per_byte"):
-            for scheme in ("per_tensor", "per_channel", "group32"):
+            for scheme in ("per_tensor", "per_channel", "group32", "all"):
                 moved = scheme == "group32" and metric == "bits_per_byte"
                 row = contrast_row(effect if moved else 0.0, 0.004, scheme)
                 rows.append(
