@@ -29,8 +29,7 @@ def test_explain_names_runs_weights_data_commit_and_machine(built: Checkout) -> 
     text = built.run("python", "-m", "seqlab", "explain", "figures/ci/fig2.pdf").stdout
     commit = built.run("git", "rev-parse", "HEAD").stdout.strip()
     for needle in (
-        "scheme=group32",
-        "scheme=per_tensor",
+        "model=mamba_sotu",
         "seeds 0 1 2",
         "results/ci/assets/models/mamba_sotu/trained",
         "resources/sotu/sotu.jsonl.xz",
@@ -77,7 +76,7 @@ def test_verify_finds_a_record_edited_together_with_its_own_hash(built: Checkout
     path = built.path / RECORD / "record.json"
     old = hashlib.sha256(path.read_bytes()).hexdigest()
     record = json.loads(path.read_text())
-    record["arms"]["permute_quantize"]["metrics"]["bits_per_byte"]["value"] -= 0.5
+    record["arms"]["group32/w4/permute_quantize"]["metrics"]["bits_per_byte"]["value"] -= 0.5
     path.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     new = hashlib.sha256(path.read_bytes()).hexdigest()
     own = [built.path / "results/.lineage" / f"{RECORD}/record.json.json"]
