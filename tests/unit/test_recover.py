@@ -33,7 +33,7 @@ rule job:
     output:
         "out.txt",
     shell:
-        "PYTHONPATH=. {sys.executable} -m seqlab toy step --spec '{{}}' --seconds 60;"
+        "PYTHONPATH=. {sys.executable:q} -m seqlab toy step --spec '{{}}' --seconds 60;"
         " touch {output}"
 """
 
