@@ -14,11 +14,11 @@ from seqlab.provenance.unpack import unpack
 from seqlab.provenance.unpacked import unpacked
 
 SNAKEFILE = """
-import sys
+import shlex, sys
 from seqlab.provenance.unpacked import is_unpacked
 
 RECORD = "results/laptop/toy/order/runs/{cell}/seed-{seed}/record.json"
-TOY = f"{sys.executable} toy.py"
+TOY = f"{shlex.quote(sys.executable)} toy.py"
 
 
 def unless_unpacked(output, path):
