@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -152,7 +152,7 @@ def _closure(module: str) -> set[str]:
 @cache
 def _imports(module: str) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_tree(module)):
+    for node in _statements(_tree(module)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -182,7 +182,7 @@ def _tree(module: str) -> ast.Module:
     if source is None:
         raise UserError(f"no first-party module {module!r}")
     tree = ast.parse(source.read_text("utf-8"), filename=str(source))
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -193,6 +193,19 @@ def _tree(module: str) -> ast.Module:
                 # An empty body is no valid tree to compile, but it is one to hash.
                 node.body = node.body[1:]
     return tree
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield a tree and every node that is or holds a statement; expressions hold none.
+
+    They are a tenth of all nodes, and this runs each time Snakemake parses the workflow.
+    """
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            pending.extend(getattr(node, block, ()))
 
 
 @cache
