@@ -85,7 +85,12 @@ def compare(
 
     Yields:
         One row per peer, in the order of `peers`.
+
+    Raises:
+        ValueError: A peer has the name of our own arm.
     """
+    if _OURS in peers:
+        raise ValueError(f"a peer cannot be called {_OURS!r}")
     result = ours()
     # The first call may compile; what the second one takes is what the others will.
     expected_s = {_OURS: once(ours)[1]}

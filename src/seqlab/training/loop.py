@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from seqlab.errors import Terminated, UserError
+from seqlab.kernels.heap import keep_large_blocks
 from seqlab.training.best import Best, load_trained_state, trained_state
 from seqlab.training.callbacks import Callback, Progress
 from seqlab.training.checkpoint import Checkpoints, load_checkpoint
 from seqlab.training.curve import Curve
 from seqlab.training.distributed import World
-from seqlab.training.heap import keep_large_blocks
 from seqlab.training.interrupt import Interrupt, interruptible
 from seqlab.training.progress import progress_bar
 from seqlab.training.recompute import recomputed

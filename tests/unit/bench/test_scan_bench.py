@@ -10,21 +10,28 @@ from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.mamba_config import MambaConfig
 
 
-def test_quick_rows_agree_and_are_complete():
+def test_quick_rows_agree_and_are_complete(monkeypatch: pytest.MonkeyPatch):
     pytest.importorskip("mambapy")
     pytest.importorskip("transformers")
+    monkeypatch.setattr(scan, "matmul_roofline", lambda *_: 1e9)
     rows = list(scan.run(True, 2.0))
     assert [(row["case"], row["peer"]) for row in rows] == [
         ("B2 L8", "mambapy"),
+        ("B2 L8", "mambapy, heap kept"),
         ("B2 L8", "transformers"),
+        ("B2 L8", "transformers, heap kept"),
         ("B2 L16", "ours per token at L8"),
     ]
     for row in rows:
         assert row["agree"] is True
         assert row["backend"] == "numba"
-        assert 0 < row["limit_fraction"] < 1
+        assert row["limit_fraction"] == pytest.approx(row["limit"] / row["ours_s"])
         assert row["ratio"] == pytest.approx(row["peer_s"] / row["ours_s"])
         assert row["ratio_ci"][0] <= row["ratio_ci"][1]
+    flops_per_token = scan._product_flops(scan._sizes(quick=True).config)
+    assert [row["limit"] for row in rows[::4]] == pytest.approx(
+        [flops_per_token * tokens / 1e9 for tokens in (2 * 8, 2 * 16)]
+    )
 
 
 def test_agreement_sees_a_wrong_gradient():

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from seqlab.plots.primitives import panel_note
@@ -185,8 +186,14 @@ def _legend(axes: Sequence[Axes]) -> tuple[list[Artist], list[str]]:
     seen: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            seen.setdefault(label, handle)
+            # A filled mark stands for the series, though the first one drawn may be hollow.
+            if label not in seen or not _hollow(handle):
+                seen[label] = handle
     return list(seen.values()), list(seen)
+
+
+def _hollow(handle: Artist) -> bool:
+    return isinstance(handle, Line2D) and handle.get_markerfacecolor() == "white"
 
 
 def _not_run(scale: str) -> Figure:
