@@ -41,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="small sizes; proves that it runs")
     bench.add_argument("--budget", type=float, default=240.0, metavar="SECONDS")
     bench.add_argument("--threads", type=int, default=2)
+    bench.add_argument("--record", action="store_true", help="keep the rows in bench/records/")
     bench.set_defaults(handler=_bench)
 
     verify = commands.add_parser("verify", help="recompute the hash of every artefact of a scale")
@@ -55,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     forecast = commands.add_parser("forecast", help="time, GPU-hours and disk before a run")
     forecast.add_argument("targets", nargs="*", metavar="TARGET")
     _scale(forecast)
+    forecast.add_argument(
+        "--record", action="store_true", help="first keep the times of the jobs run here"
+    )
     forecast.set_defaults(handler=_forecast)
 
     doctor = commands.add_parser("doctor", help="check this machine and checkout")
@@ -92,15 +96,21 @@ def _scale(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench(parsed: argparse.Namespace) -> int:
-    from seqlab.bench import available
+    from seqlab.bench import available, record
     from seqlab.threads import pin_threads
 
     if parsed.name not in available():
         raise UserError(f"no bench {parsed.name!r}", fix=f"one of {', '.join(available())}")
     pin_threads(parsed.threads)
     module = importlib.import_module(f"seqlab.bench.{parsed.name}")
+    settings = {key: getattr(parsed, key) for key in ("quick", "budget", "threads")}
+    described = record.describe(parsed.name, settings, Path.cwd()) if parsed.record else {}
+    rows = []
     for row in module.run(parsed.quick, parsed.budget):
         print(json.dumps(row), flush=True)
+        rows.append(row)
+    if parsed.record:
+        print(record.write(parsed.name, rows, described, Path.cwd()), file=sys.stderr)
     return 0
 
 
@@ -128,8 +138,10 @@ def _explain(parsed: argparse.Namespace) -> int:
 
 
 def _forecast(parsed: argparse.Namespace) -> int:
-    from seqlab.forecast import forecast
+    from seqlab.forecast import commit_benchmarks, forecast
 
+    if parsed.record:
+        print(commit_benchmarks(Path.cwd()), file=sys.stderr)
     print(forecast(parsed.targets, parsed.scale))
     return 0
 

@@ -18,11 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from seqlab.bench.record import RECORDS
 from seqlab.errors import UserError
 from seqlab.provenance.atomic import write_text
+from seqlab.provenance.environment import device_key
 from seqlab.provenance.lineage import LINEAGE
+from seqlab.provenance.machine import describe_machine
 
-RECORDS = Path("bench/records")
 FALLBACK = "jobs.jsonl"
 _RULE = re.compile(r"^(?:local)?(?:rule|checkpoint) (\S+):$")
 _KEY = re.compile(r"^    (output|benchmark|resources): (.*)$")
@@ -254,13 +256,23 @@ def benchmarks(root: Path) -> dict[str, float]:
     return found
 
 
-def commit_benchmarks(root: str | Path, device: str) -> Path:
+def commit_benchmarks(root: str | Path, device: str | None = None) -> Path:
     """Write all benchmarks below `logs/` to `bench/records/<device>/jobs.jsonl`; return its path.
 
     A checkout without logs forecasts from this file and says so.
+
+    Args:
+        root: Folder of the project.
+        device: Name of the hardware the jobs ran on; this machine's unless told.
+
+    Raises:
+        UserError: No job has left a benchmark.
     """
     base = Path(root).resolve()
     rows = [{"benchmark": name, "s": s} for name, s in sorted(benchmarks(base).items())]
+    if not rows:
+        raise UserError("no job has left a benchmark", where="logs", fix="run Snakemake first")
+    device = device or device_key({"machine": describe_machine()})
     path = base / RECORDS / device / FALLBACK
     write_text(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in rows))
     return path

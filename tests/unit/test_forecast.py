@@ -94,6 +94,11 @@ def test_known_unknown_and_fallback(project: Path) -> None:
     assert again.source == "committed record of toy-cpu"
 
 
+def test_nothing_to_keep_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no job has left a benchmark"):
+        commit_benchmarks(tmp_path)
+
+
 def test_failed_dry_run_is_explained(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text("rule broken\n")
     with pytest.raises(UserError, match="the dry run failed: "):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pkgutil
 
-_NOT_BENCHES = {"harness"}
+_NOT_BENCHES = {"harness", "record"}
 
 
 def available() -> list[str]:

@@ -99,13 +99,15 @@ def compare(
         theirs, first_s = once(call)
         agreed[peer] = bool(agree(result, theirs))
         expected_s[peer] = _pilot(call, first_s, plan)
+    # The agreement check already called every arm, so slow ones need no more warming up.
+    warm_s = plan.budget_s / (10 * len(expected_s))
+    warm_calls = 10 if min(expected_s.values()) < warm_s else 0
     latency = measure_interleaved(
         {_OURS: ours, **peers},
         repeats=_repeats(expected_s, plan),
         rng=rng,
         device=device,
-        # The agreement check already called every arm, so a slow peer needs no more warming up.
-        warmup=Warmup(max_calls=10, max_s=plan.budget_s / (10 * len(expected_s))),
+        warmup=Warmup(max_calls=warm_calls, max_s=warm_s),
         threads=threads,
     )
     for peer in peers:

@@ -68,7 +68,8 @@ def parse_size(text: str) -> int:
 def parse_cpuinfo(text: str) -> dict[str, Any]:
     """Read the processor's name and the number of physical cores from /proc/cpuinfo's text.
 
-    arm64 kernels print no model name; implementer and part number stand in for it.
+    arm64 kernels print no model name; implementer and part number stand in for it. Hypervisors
+    shorten the name to one of many generations ("AMD EPYC"); family and model number tell which.
     """
     cores: set[tuple[str, str]] = set()
     first: dict[str, str] = {}
@@ -81,6 +82,8 @@ def parse_cpuinfo(text: str) -> dict[str, Any]:
     name = first.get("model name")
     if name is None and "CPU part" in first:
         name = f"implementer {first.get('CPU implementer')} part {first['CPU part']}"
+    elif name is not None and not re.search(r"\d", name) and "cpu family" in first:
+        name = f"{name} family {first['cpu family']} model {first.get('model')}"
     return {"cpu_model": name, "physical_cores": len(cores) or None}
 
 

@@ -35,6 +35,8 @@ def test_hyper_threads_are_not_cores() -> None:
 def test_arm_names_its_part_and_leaves_unknown_cores_unknown() -> None:
     found = machine.parse_cpuinfo(ARM)
     assert found == {"cpu_model": "implementer 0x41 part 0xd0c", "physical_cores": None}
+    virtual = "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n"
+    assert machine.parse_cpuinfo(virtual)["cpu_model"] == "AMD EPYC family 25 model 17"
     assert machine.parse_cpuinfo("") == {"cpu_model": None, "physical_cores": None}
 
 
