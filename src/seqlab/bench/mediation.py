@@ -24,7 +24,7 @@ ROWS = 240
 RESAMPLES = 5000
 TARGET = 50.0
 CLUSTERS = 40
-EXPERIMENTS = 1000
+EXPERIMENTS = 2000
 COVERAGE = (0.93, 0.97)
 
 _NAME = "mediation"
@@ -137,8 +137,8 @@ def _coverage(experiments: int, rng: np.random.Generator, judge: bool) -> dict[s
     covered = {"percentile": 0, "bca": 0, "unclustered percentile": 0}
     for _ in range(experiments):
         x, m, y, cluster = _draw(rng, ROWS, CLUSTERS)
-        clustered = mediate(x, m, y, rng=rng, clusters=cluster, resamples=500).effects["acme"]
-        plain = mediate(x, m, y, rng=rng, resamples=500).effects["acme"]
+        clustered = mediate(x, m, y, rng=rng, clusters=cluster, resamples=1000).effects["acme"]
+        plain = mediate(x, m, y, rng=rng, resamples=1000).effects["acme"]
         for name, interval in (
             ("percentile", clustered.percentile),
             ("bca", clustered.bca),

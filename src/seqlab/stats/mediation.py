@@ -6,6 +6,10 @@ with the same covariates in each. ACME = a b, ADE = c', total = c, and a b + c' 
 resample is a vector of counts; its normal equations are the counts times the outer products of the
 rows, so B resamples cost one matrix product and B eliminations of a 4 x 4 system instead of 3 B
 regressions.
+
+Clusters are few, and a bootstrap of few units is too narrow: by sqrt((G - 1) / G), and because
+its quantiles are normal rather than t ones. With clusters, levels are expanded accordingly
+(Hesterberg 2015, The American Statistician 69, section 3.3).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, stdtrit
 
 from seqlab.stats.bootstrap import Interval, interval_from_replicates
 
@@ -101,7 +106,8 @@ def mediate(
         covariates: Columns held fixed in every equation (fixed effects as dummies), shape (n, k).
         clusters: Labels of rows resampled together, shape (n,); each row on its own if None.
         resamples: Number of bootstrap resamples.
-        alpha: One minus the coverage of the intervals.
+        alpha: One minus the coverage of the intervals; expanded for the number of clusters if there
+            are any.
 
     Raises:
         ValueError: Shapes differ, a value is not finite, fewer than two clusters, or the design is
@@ -110,6 +116,8 @@ def mediate(
     columns, scales = _standardised(x, m, y, covariates)
     n = columns.shape[0]
     unit, units = _cluster_index(clusters, n)
+    if clusters is not None:
+        alpha = expanded_level(alpha, units)
     moments = np.zeros((units, columns.shape[1] ** 2))
     np.add.at(moments, unit, (columns[:, :, None] * columns[:, None, :]).reshape(n, -1))
     total = moments.sum(axis=0)
@@ -136,6 +144,17 @@ def mediate(
         resamples=resamples,
         collinear=int(resamples - finite.sum()),
     )
+
+
+def expanded_level(alpha: float, units: int) -> float:
+    """Return the level whose normal quantile is that of t with units - 1 degrees, widened.
+
+    Args:
+        alpha: One minus the coverage wanted, two-sided.
+        units: Number of resampled units, at least 2.
+    """
+    quantile = stdtrit(units - 1, alpha / 2) * math.sqrt(units / (units - 1))
+    return float(2 * ndtr(quantile))
 
 
 def _resampled_paths(moments: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:

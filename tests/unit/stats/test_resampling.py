@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from seqlab.stats.bootstrap import bootstrap_interval, interval_from_replicates
-from seqlab.stats.mediation import CAVEAT, mediate
+from seqlab.stats.mediation import CAVEAT, expanded_level, mediate
 
 
 def mean_ratio(a, b, axis):
@@ -162,7 +162,14 @@ def test_bca_of_mediation_equals_the_generic_bootstrap():
 def test_clusters_are_resampled_whole():
     frame = chain(n=30)
     doubled = pd.concat([frame, frame], ignore_index=True)
-    rows = mediate(frame.x, frame.m, frame.y, rng=np.random.default_rng(0), resamples=300)
+    rows = mediate(
+        frame.x,
+        frame.m,
+        frame.y,
+        rng=np.random.default_rng(0),
+        resamples=300,
+        alpha=expanded_level(0.05, 30),
+    )
     clustered = mediate(
         doubled.x,
         doubled.m,
@@ -196,3 +203,12 @@ def test_collinear_resamples_are_counted_and_collinear_data_refused():
         mediate(x, 2 * x, y, rng=rng)
     with pytest.raises(ValueError, match="variation"):
         mediate(np.ones(5), m, y, rng=rng)
+
+
+@pytest.mark.parametrize("units", [5, 12, 40, 100_000])
+def test_level_of_few_clusters_is_that_of_t(units: int) -> None:
+    level = expanded_level(0.05, units)
+    # The normal interval at that level is the t interval with the unbiased standard error.
+    reach = scipy_stats.norm.ppf(1 - level / 2) * np.sqrt((units - 1) / units)
+    assert reach == pytest.approx(scipy_stats.t.ppf(0.975, units - 1))
+    assert level < 0.05
