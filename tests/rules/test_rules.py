@@ -23,6 +23,7 @@ OCCASION = {"environment", "seconds", "samples_sha256", "prefill_ms", "decode_ms
 TIMED = {"prefill_ms", "decode_ms"}
 
 QUANTIZATION = "results/ci/codesign/quantization"
+SYNTHETIC = "results/ci/codesign/synthetic"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -36,6 +37,11 @@ RULES = {
     "codesign_draw_quantization": "results/ci/codesign/figures/quantization_order.pdf",
     "codesign_tabulate_quantization": "results/ci/codesign/tables/quantization_order.md",
     "codesign_facts_quantization": "results/ci/codesign/figures/quantization_order.json",
+    "codesign_run_synthetic": f"{SYNTHETIC}/runs/seed-0/record.json",
+    "codesign_collect_synthetic": f"{SYNTHETIC}/observations.csv",
+    "codesign_analyse_synthetic": f"{SYNTHETIC}/statistics.csv",
+    "codesign_draw_synthetic": "results/ci/codesign/figures/synthetic_locality.pdf",
+    "codesign_facts_synthetic": "results/ci/codesign/figures/synthetic_locality.json",
     "paper_number_figure": "figures/ci/fig2.pdf",
     "paper_number_table": "results/ci/tables/table14.csv",
     "paper_write_caption": "figures/ci/fig2.rst",

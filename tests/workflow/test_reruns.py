@@ -30,6 +30,19 @@ ANALYSIS = (
     | END
 )
 RUNS = {"codesign_run_quantization"} | ANALYSIS
+SYNTHETIC = (
+    {
+        "codesign_run_synthetic",
+        "codesign_collect_synthetic",
+        "codesign_analyse_synthetic",
+        "codesign_draw_synthetic",
+        "codesign_facts_synthetic",
+        "paper_write_caption",
+    }
+    | FIGURE
+    | CLAIMS
+    | END
+)
 
 
 def replaced(old: str, new: str) -> Callable[[str], str]:
@@ -72,6 +85,11 @@ EDITS = {
         "config/studies/codesign.yaml",
         replaced("schemes: [per_tensor, group32]", "schemes: [per_tensor, group16]"),
         {"paper_write_run_config"} | RUNS,
+    ),
+    "statement of the cache simulator": (
+        "src/seqlab/kernels/cachesim.py",
+        appended("ANOTHER_CONSTANT = 1"),
+        SYNTHETIC,
     ),
     "latency margin": (
         "config/studies/codesign.yaml",

@@ -5,6 +5,10 @@ Outputs: results/{scale}/codesign/{figures,tables}/quantization_order.*, statist
 Steps, in order: run, collect, analyse, draw and tabulate.
 """
 
+
+include: "codesign_synthetic.smk"
+
+
 QUANTIZATION = "results/{scale}/codesign/quantization"
 QUANTIZATION_FACTS = "results/{scale}/codesign/figures/quantization_order.json"
 QUANTIZATION_RUN = f"{QUANTIZATION}/runs/{{model}}/seed-{{seed}}"

@@ -147,16 +147,15 @@ def dense_gemm(rows: int, columns: int, width: int, block: int = 4) -> Trace:
 
 
 def random_walk(
-    indptr: Integers, indices: Integers, positions: Integers, steps: int, seed: int
-) -> Trace:
-    """Trace a walk over a graph whose node i lies at element `positions[i]` of one array.
+    indptr: Integers, indices: Integers, steps: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Return the nodes that a walk over a graph visits, (steps,).
 
     Args:
         indptr: (nodes + 1,) start of each node's neighbours.
         indices: (edges,) neighbours.
-        positions: (nodes,) position of each node.
-        steps: Accesses; the walk starts at a random node, again if it has no neighbour.
-        seed: Of the walk; it does not depend on the positions.
+        steps: Visits; the walk starts at a random node, and anew where a node has no neighbour.
+        seed: Of the walk.
     """
     rng = np.random.default_rng(seed)
     nodes = np.empty(steps, np.int64)
@@ -164,11 +163,10 @@ def random_walk(
         np.asarray(indptr, np.int64),
         np.asarray(indices, np.int64),
         rng.random(steps),
-        rng.integers(0, len(positions), steps),
+        rng.integers(0, len(indptr) - 1, steps),
         nodes,
     )
-    addresses = (_PAGE_BYTES + np.asarray(positions, np.uint64)[nodes] * _ITEM).astype(np.uint64)
-    yield addresses, np.zeros(steps, np.bool_)
+    return nodes
 
 
 def _pieces(cost: Integers, fill: Callable[[int, int, Any, Any], None]) -> Trace:

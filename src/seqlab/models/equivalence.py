@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from seqlab.errors import UserError
 from seqlab.models.permuting import Layout, apply_layout
 from seqlab.models.quantize import QuantizedLinear
+
+Inputs = Tensor | Mapping[str, Any]
 
 MIN_INPUTS = 8
 TOLERANCE = 1e-10
@@ -50,7 +53,7 @@ class Equivalence:
 def check_equivalence(
     reference: nn.Module,
     candidate: nn.Module,
-    input_ids: Tensor,
+    inputs: Inputs,
     *,
     tolerance: float = TOLERANCE,
     layout: Layout | None = None,
@@ -60,7 +63,8 @@ def check_equivalence(
     Args:
         reference: The model before the permutation; its output has a field `logits`.
         candidate: The model after it.
-        input_ids: Token ids `(n, T)`, n at least 8.
+        inputs: What the models are called with: one tensor, as token ids `(n, T)`, or keyword
+            arguments, whose first tensor has n entries; n at least 8 (sequences, images or nodes).
         tolerance: Largest accepted absolute difference of the fp64 logits.
         layout: The move from `reference` to `candidate`, where it is known: lets the result name
             the tensor that did not follow it.
@@ -68,15 +72,16 @@ def check_equivalence(
     Raises:
         UserError: Fewer than 8 inputs.
     """
-    if input_ids.shape[0] < MIN_INPUTS:
+    count = _count(inputs)
+    if count < MIN_INPUTS:
         raise UserError(
-            f"{input_ids.shape[0]} inputs are too few for the equivalence check",
+            f"{count} inputs are too few for the equivalence check",
             fix=f"give at least {MIN_INPUTS}",
         )
     before, after = reference.state_dict(), candidate.state_dict()
     fault, max_abs = _shape_fault(before, after), float("nan")
     if not fault:
-        difference = _fp64_logits(reference, input_ids) - _fp64_logits(candidate, input_ids)
+        difference = _fp64_logits(reference, inputs) - _fp64_logits(candidate, inputs)
         max_abs = difference.abs().max().item()
         fault = _value_fault(before, after)
         if not fault and not max_abs <= tolerance:  # NaN fails as well
@@ -87,7 +92,7 @@ def check_equivalence(
         max_abs=max_abs,
         tolerance=tolerance,
         dtype="float64",
-        n_inputs=input_ids.shape[0],
+        n_inputs=count,
         detail=fault,
     )
 
@@ -95,7 +100,7 @@ def check_equivalence(
 def require_equivalence(
     reference: nn.Module,
     candidate: nn.Module,
-    input_ids: Tensor,
+    inputs: Inputs,
     *,
     tolerance: float = TOLERANCE,
     layout: Layout | None = None,
@@ -106,7 +111,7 @@ def require_equivalence(
     Raises:
         UserError: The check failed; names the worst tensor and `where`.
     """
-    result = check_equivalence(reference, candidate, input_ids, tolerance=tolerance, layout=layout)
+    result = check_equivalence(reference, candidate, inputs, tolerance=tolerance, layout=layout)
     if not result.passed:
         raise UserError(
             f"not equivalent to the model it was permuted from: {result.detail}",
@@ -140,9 +145,24 @@ def reference_copy(model: nn.Module) -> nn.Module:
     return result
 
 
-def _fp64_logits(model: nn.Module, input_ids: Tensor) -> Tensor:
+def _count(inputs: Inputs) -> int:
+    if isinstance(inputs, Tensor):
+        return inputs.shape[0]
+    return next(int(value.shape[0]) for value in inputs.values() if isinstance(value, Tensor))
+
+
+def _fp64_logits(model: nn.Module, inputs: Inputs) -> Tensor:
+    copied = reference_copy(model)
     with torch.inference_mode():
-        return reference_copy(model)(input_ids).logits
+        if isinstance(inputs, Tensor):
+            logits: Tensor = copied(_double(inputs)).logits
+        else:
+            logits = copied(**{name: _double(value) for name, value in inputs.items()}).logits
+        return logits
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _bits(tensor: Tensor) -> np.ndarray:

@@ -11,7 +11,8 @@ Mamba (H hidden, I inner, N state, R rank of the time step; B, C and A share the
 | `state.<l>` | x_proj rows R + pi and R + N + pi; A_log columns |
 | `rank.<l>` | x_proj rows pi; dt_proj columns |
 
-Another architecture adds another `*_sites(config)` function and nothing else.
+Other architectures have their own `*_sites(config)`: `bert_sites`, `resnet_sites`,
+`graph_network`.
 """
 
 from __future__ import annotations

@@ -95,8 +95,18 @@ def test_one_line_of_cache_hits_as_often_as_the_walk_stays_in_its_block() -> Non
     for positions in (np.arange(n), rng.permutation(n)):
         together = positions[:, None] // block == positions[None, :] // block
         expected = dense[together].sum() / dense.sum()
-        walk = whole(traces.random_walk(matrix.indptr, matrix.indices, positions, 100_000, 3))
+        walk = traces.random_walk(matrix.indptr, matrix.indices, 100_000, 3)
         cache = Hierarchy([Level(64, 1)])
-        cache.access(*walk)
+        cache.access((positions[walk] * 4).astype(np.uint64))
         rate = cache.counts().levels[0].hit_rate
         assert rate == pytest.approx(expected, abs=0.01)
+
+
+def test_a_walk_follows_edges_and_starts_anew_where_there_are_none() -> None:
+    matrix = graph(rows=30)
+    matrix = scipy.sparse.csr_array(matrix.toarray() * (np.arange(30) > 4)[:, None])
+    walk = traces.random_walk(matrix.indptr, matrix.indices, 5000, 0)
+    stuck = np.diff(matrix.indptr)[walk[:-1]] == 0
+    dense = matrix.toarray()
+    assert (dense[walk[:-1], walk[1:]][~stuck] == 1).all()
+    assert stuck.any() and len(set(walk)) > 20

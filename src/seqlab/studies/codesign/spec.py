@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
+from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
 
 
 class CodesignSpec(Spec):
@@ -14,15 +15,24 @@ class CodesignSpec(Spec):
     quantization: QuantizationSpec = setting(
         "Figure 2: the order of quantisation and layout permutation."
     )
+    synthetic: SyntheticSpec = setting("Figure 3: hit rate of a walk over a community graph.")
 
     @property
     def claim_tables(self) -> list[str]:
         """Tables that claims are judged by, below `results/<scale>/codesign/`."""
-        return ["quantization/statistics.csv"]
+        return ["quantization/statistics.csv", "synthetic/statistics.csv"]
 
     def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec:
-        """Return exactly the settings that `step` reads."""
-        return self.quantization.step_spec(step, wildcards)
+        """Return exactly the settings that `step` reads.
+
+        Raises:
+            KeyError: No experiment has this step.
+        """
+        for experiment in (self.quantization, self.synthetic):
+            found = experiment.step_spec(step, wildcards)
+            if found is not None:
+                return found
+        raise KeyError(step)
 
 
 SETTINGS = CodesignSpec

@@ -216,8 +216,8 @@ class QuantizationSpec(Spec):
         """Return the folder of every run below `runs/`."""
         return [f"{model}/seed-{seed}" for model in self.models for seed in range(self.seeds)]
 
-    def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec:
-        """Return exactly the settings that `step` reads."""
+    def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec | None:
+        """Return exactly the settings that `step` reads, None for a step of another experiment."""
         match step:
             case "run_quantization":
                 return RunSpec(
@@ -251,4 +251,6 @@ class QuantizationSpec(Spec):
                     planted_slowdown=self.latency.planted_slowdown,
                     margins=self.margins,
                 )
-        return PlainSpec()
+            case "tabulate_quantization":
+                return PlainSpec()
+        return None

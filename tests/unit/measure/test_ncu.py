@@ -1,0 +1,115 @@
+"""Reading Nsight Compute's raw page, and running it, with recorded output."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from seqlab.errors import UserError
+from seqlab.measure import ncu
+
+# The layout of `ncu --csv --page raw`: header, units, one row per launch, text before and after.
+PAGE = """a line of the program
+==PROF== Connected to process 4242 (/usr/bin/python3.12)
+==PROF== Profiling "csr_spmm_kernel": 0%....50%....100% - 4 passes
+"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size",\
+"Grid Size","Device","CC","dram__bytes_read.sum","dram__bytes_write.sum","gpu__time_duration.sum",\
+"l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum","l1tex__t_sectors_lookup_hit.sum",\
+"l1tex__t_sectors_lookup_miss.sum","lts__t_sectors_lookup_hit.sum","lts__t_sectors_lookup_miss.sum"
+"","","","","","","","","","","","byte","byte","ns","","sector","sector","sector","sector"
+"0","4242","python3.12","127.0.0.1","void csr_spmm_kernel<float, 32>(int, float const*)","1","7",\
+"(256, 1, 1)","(512, 1, 1)","0","9.0","1,048,576","4096","12,345","0","300","100","80","20"
+"1","4242","python3.12","127.0.0.1","reduce","1","7",\
+"(256, 1, 1)","(1, 1, 1)","0","9.0","1024","0","1000","7","0","100","0","100"
+==PROF== Disconnected from process 4242
+"""
+
+
+def test_rows_are_summed_and_rates_weighted_by_sectors() -> None:
+    profile = ncu.parse_raw_page(PAGE)
+    assert [kernel.kernel for kernel in profile.kernels] == [
+        "void csr_spmm_kernel<float, 32>(int, float const*)",
+        "reduce",
+    ]
+    assert profile.l1_hit_rate == pytest.approx(300 / 500)
+    assert profile.l2_hit_rate == pytest.approx(80 / 200)
+    assert profile.dram_bytes == 1_048_576 + 4096 + 1024
+    assert profile.total(ncu.BANK_CONFLICTS) == 7
+    assert profile.total(ncu.TIME) == pytest.approx(13_345e-9)
+
+
+def test_units_are_those_of_the_page() -> None:
+    page = PAGE.replace('"byte","byte","ns"', '"Mbyte","Kbyte","usecond"')
+    profile = ncu.parse_raw_page(page)
+    assert profile.kernels[0].values[ncu.DRAM_READ] == pytest.approx(1_048_576e6)
+    assert profile.kernels[0].values[ncu.DRAM_WRITE] == pytest.approx(4_096e3)
+    assert profile.kernels[0].values[ncu.TIME] == pytest.approx(12_345e-6)
+
+
+def test_a_value_that_is_not_given_makes_no_total() -> None:
+    profile = ncu.parse_raw_page(PAGE.replace('"1024","0","1000"', '"n/a","0","1000"'))
+    assert profile.total(ncu.DRAM_READ) is None
+    assert profile.dram_bytes is None
+    assert profile.total(ncu.DRAM_WRITE) == 4096
+    assert profile.total("sm__cycles.sum") is None
+
+
+def test_no_lookups_have_no_hit_rate() -> None:
+    page = PAGE.replace('"80","20"', '"0","0"').replace('"0","100"\n==', '"0","0"\n==')
+    assert ncu.parse_raw_page(page).l2_hit_rate is None
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("", "no raw page.*nothing"),
+        ("==ERROR== ERR_NVGPUCTRPERM - no permission\n", "no raw page.*ERR_NVGPUCTRPERM"),
+        (PAGE.split('"","",', maxsplit=1)[0], "no raw page"),
+        (PAGE.replace('"ns"', '"fortnight"'), "unknown unit 'fortnight'"),
+        (PAGE.replace('"80","20"', '"80"'), "a row of 18 columns below a header of 19"),
+    ],
+)
+def test_other_output_is_refused(page: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ncu.parse_raw_page(page)
+
+
+def fake_ncu(folder: Path, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = folder / "ncu"
+    tool.write_text(f"#!/bin/sh\n{body}\n")
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_the_tool_is_run_with_markers_and_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page").write_text(PAGE)
+    body = f'printf "%s\\n" "$@" > "{tmp_path}/arguments"; cat "{tmp_path}/page"'
+    fake_ncu(tmp_path, body, monkeypatch)
+    profile, raw = ncu.profile(["python", "step.py"], timeout_s=20)
+    assert raw == PAGE
+    assert len(profile.kernels) == 2
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    assert arguments[-2:] == ["python", "step.py"]
+    assert arguments[arguments.index("--profile-from-start") + 1] == "off"
+    assert set(arguments[arguments.index("--metrics") + 1].split(",")) == set(ncu.METRICS)
+
+
+def test_failures_of_the_tool_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_ncu(tmp_path, "echo '==ERROR== ERR_NVGPUCTRPERM'; exit 9", monkeypatch)
+    with pytest.raises(UserError, match="status 9: ==ERROR== ERR_NVGPUCTRPERM"):
+        ncu.profile(["true"], timeout_s=20)
+    fake_ncu(tmp_path, "exec sleep 30", monkeypatch)
+    with pytest.raises(UserError, match=r"longer than 0\.2 s"):
+        ncu.profile(["true"], timeout_s=0.2)
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="not installed"):
+        ncu.profile(["true"], timeout_s=1)
+
+
+def test_markers_do_nothing_without_a_gpu() -> None:
+    with ncu.profiled():
+        pass
