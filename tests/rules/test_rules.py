@@ -19,11 +19,12 @@ from workflow_checkout import Checkout
 CI = ("--profile", "workflow/profiles/ci")
 RELATIVE = 1e-6
 # What describes the occasion and not the result.
-OCCASION = {"environment", "seconds", "samples_sha256", "prefill_ms", "decode_ms", "resumed_from"}
-TIMED = {"prefill_ms", "decode_ms"}
+TIMED = {"prefill_ms", "decode_ms", "latency_ms"}
+OCCASION = {"environment", "seconds", "samples_sha256", "resumed_from"} | TIMED
 
 QUANTIZATION = "results/ci/codesign/quantization"
 SYNTHETIC = "results/ci/codesign/synthetic"
+CONTROLS = "results/ci/codesign/controls"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -42,6 +43,11 @@ RULES = {
     "codesign_analyse_synthetic": f"{SYNTHETIC}/statistics.csv",
     "codesign_draw_synthetic": "results/ci/codesign/figures/synthetic_locality.pdf",
     "codesign_facts_synthetic": "results/ci/codesign/figures/synthetic_locality.json",
+    "codesign_run_controls": f"{CONTROLS}/runs/seed-0/record.json",
+    "codesign_collect_controls": f"{CONTROLS}/observations.csv",
+    "codesign_analyse_controls": f"{CONTROLS}/statistics.csv",
+    "codesign_draw_controls": "results/ci/codesign/figures/layout_controls.pdf",
+    "codesign_facts_controls": "results/ci/codesign/figures/layout_controls.json",
     "paper_number_figure": "figures/ci/fig2.pdf",
     "paper_number_table": "results/ci/tables/table14.csv",
     "paper_write_caption": "figures/ci/fig2.rst",

@@ -1,0 +1,163 @@
+"""One run of the layout controls: products, their layouts, checks, simulated misses and latency.
+
+K0, the dense product, touches the same addresses in any order of its inputs. K1, the sparse one,
+loads rows of its operand in the order of its column indices: with neighbours close together they
+stay in cache, in a random order they do not, where the operand is larger than the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seqlab.data.community_graph import CommunityGraph, draw_community_graph
+from seqlab.errors import UserError
+from seqlab.kernels import traces
+from seqlab.kernels.aggregate import Adjacency
+from seqlab.kernels.cachesim import Counts, Hierarchy, Level
+from seqlab.layout.affinity import StreamingCorrelation, affinity
+from seqlab.layout.permutation import Permutation
+from seqlab.layout.solvers import solve
+from seqlab.models.graph_network import normalized_adjacency
+from seqlab.studies.codesign.controls.spec import CacheSpec, DenseSpec, RunSpec, SparseSpec
+
+DENSE, SPARSE = "dense", "sparse"
+ORIGINAL, AGAIN, RANDOM, SPECTRAL = "original", "original_aa", "random", "spectral"
+CLUSTERED, CLUSTERED_AGAIN, SHUFFLED = "clustered", "clustered_aa", "shuffled"
+
+TOLERANCE = 1e-4
+# Planted groups, so that the solved layout has something to find.
+_PLANTED_BLOCK = 32
+_PLANTED_STRENGTH = 0.7
+
+Order = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One kernel in one layout.
+
+    Attributes:
+        call: Computes the product of the permuted tensors.
+        restored: The product back in original labels, for the check.
+        trace: Addresses of one call.
+    """
+
+    call: Callable[[], Tensor]
+    restored: Callable[[], Tensor]
+    trace: Callable[[], traces.Trace]
+
+
+def products(spec: RunSpec) -> dict[str, dict[str, Product]]:
+    """Return kernel -> layout -> product, with one pair of identical arms per kernel."""
+    return {
+        DENSE: dict(_dense_products(spec.dense, np.random.default_rng([spec.seed, 0]), spec.seed)),
+        SPARSE: dict(_sparse_products(spec.sparse, np.random.default_rng([spec.seed, 1]))),
+    }
+
+
+def _dense_products(
+    spec: DenseSpec, rng: np.random.Generator, seed: int
+) -> Iterator[tuple[str, Product]]:
+    factors = rng.standard_normal((spec.samples, -(-spec.columns // _PLANTED_BLOCK)))
+    samples = rng.standard_normal((spec.samples, spec.columns))
+    samples += _PLANTED_STRENGTH * np.repeat(factors, _PLANTED_BLOCK, axis=1)[:, : spec.columns]
+    samples = samples[:, rng.permutation(spec.columns)]
+    stream = StreamingCorrelation(spec.columns)
+    stream.update(samples)
+    solved = solve(affinity(stream.correlation()), "spectral_balanced", spec.block, seed)
+    weight = torch.from_numpy(rng.standard_normal((spec.rows, spec.columns)).astype(np.float32))
+    x = torch.from_numpy(rng.standard_normal((spec.columns, spec.width)).astype(np.float32))
+    identity = Permutation.identity(spec.columns)
+    layouts = {
+        ORIGINAL: identity,
+        AGAIN: identity,
+        RANDOM: Permutation.random(spec.columns, rng),
+        SPECTRAL: solved.permutation,
+    }
+    sizes = (spec.rows, spec.columns, spec.width)
+    for name, layout in layouts.items():
+        w, operand = layout.apply(weight, axis=1).contiguous(), layout.apply(x).contiguous()
+        out = torch.empty(spec.rows, spec.width)
+        call = _matmul(w, operand, out)
+        # A function of the sizes alone: no address depends on the layout.
+        yield name, Product(call, call, partial(traces.dense_gemm, *sizes))
+
+
+def _matmul(weight: Tensor, x: Tensor, out: Tensor) -> Callable[[], Tensor]:
+    return lambda: torch.mm(weight, x, out=out)
+
+
+def _sparse_products(spec: SparseSpec, rng: np.random.Generator) -> Iterator[tuple[str, Product]]:
+    graph = draw_community_graph(
+        spec.nodes,
+        spec.edges,
+        spec.communities,
+        classes=spec.communities,
+        features=spec.width,
+        mixing=spec.mixing,
+        noise=1.0,
+        rng=rng,
+    )
+    adjacency = normalized_adjacency(torch.from_numpy(graph.edge_index), spec.nodes, "sage")
+    x = torch.from_numpy(graph.features)
+    for name, order in _orders(graph).items():
+        yield name, _sparse_product(adjacency.permuted(order), x[order].contiguous(), order)
+
+
+def _orders(graph: CommunityGraph) -> dict[str, Order]:
+    # The graph's own labels are shuffled.
+    clustered = np.argsort(graph.communities, kind="stable")
+    return {
+        CLUSTERED: clustered,
+        CLUSTERED_AGAIN: clustered,
+        SHUFFLED: np.arange(graph.nodes),
+    }
+
+
+def _sparse_product(adjacency: Adjacency, x: Tensor, order: Order) -> Product:
+    weight = adjacency.weight
+
+    def restored() -> Tensor:
+        result = torch.empty_like(x)
+        result[torch.from_numpy(order)] = weight @ x
+        return result
+
+    return Product(
+        lambda: weight @ x,
+        restored,
+        lambda: traces.csr_spmm(weight.indptr, weight.indices, weight.shape[1], x.shape[1]),
+    )
+
+
+def check_products(found: dict[str, Product], kernel: str) -> dict[str, float]:
+    """Return layout -> relative difference of the restored product from the first layout's.
+
+    Raises:
+        UserError: One differs by more than `TOLERANCE`: it computes something else.
+    """
+    reference = next(iter(found.values())).restored().double()
+    errors = {}
+    for name, product in found.items():
+        difference = product.restored().double() - reference
+        errors[name] = float(difference.norm() / reference.norm())
+        if not errors[name] <= TOLERANCE:
+            raise UserError(
+                f"the product in layout {name!r} differs by {errors[name]:.3g} of its norm",
+                where=kernel,
+            )
+    return errors
+
+
+def simulated(product: Product, caches: tuple[CacheSpec, ...]) -> Counts:
+    """Return what one call misses in caches that start empty."""
+    hierarchy = Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
+    for piece in product.trace():
+        hierarchy.access(*piece)
+    return hierarchy.counts()

@@ -1,0 +1,36 @@
+"""Step: the facts that the caption of the layout controls states."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from seqlab.provenance.atomic import write_json
+from seqlab.spec import In, Out
+from seqlab.studies.codesign.controls.spec import FactsSpec
+
+_MIB = 1 << 20
+
+
+def facts_controls(spec: FactsSpec, *, statistics: In, facts: Out) -> None:
+    """Write what the caption names: sizes, caches, n and the noise of identical arms."""
+    rows = pd.read_csv(statistics)
+    timed = rows[rows["metric"] == "latency_ms"].set_index("contrast")
+    dense, sparse = spec.dense, spec.sparse
+    write_json(
+        facts,
+        {
+            "scale": spec.scale,
+            "n": spec.seeds,
+            "threads": spec.threads,
+            "dense": f"{dense.rows:,} x {dense.columns:,}, {dense.width:,} columns",
+            "sparse": f"{sparse.nodes:,} nodes, {sparse.width:,} columns",
+            "operand": f"{sparse.nodes * sparse.width * 4 / _MIB:.1f} MiB",
+            "caches": ", ".join(f"{c.name} {c.size // 1024:,} KiB" for c in spec.caches),
+            "margin": f"{spec.margin:.0%}".replace("%", " %"),
+            "noise": {
+                kernel: f"{timed.loc[f'{kernel}_aa', 'noise_limit']:.1%}".replace("%", " %")
+                for kernel in ("dense", "sparse")
+            },
+            "devices": "; ".join(sorted(rows["device"].unique())),
+        },
+    )

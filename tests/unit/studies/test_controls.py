@@ -1,0 +1,126 @@
+"""Layout controls: equal products, equal traces for dense ones, more misses for sparse ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from seqlab.errors import UserError
+from seqlab.studies.codesign.controls import run
+from seqlab.studies.codesign.controls.contrasts import CONTRASTS, STATISTICS, analyse
+from seqlab.studies.codesign.controls.figure import PANELS, draw, drawn
+from seqlab.studies.codesign.controls.spec import (
+    AnalyseSpec,
+    CacheSpec,
+    DenseSpec,
+    LatencySpec,
+    RunSpec,
+    SparseSpec,
+)
+
+SPEC = RunSpec(
+    dense=DenseSpec(rows=40, columns=64, width=20, block=16, samples=512),
+    sparse=SparseSpec(nodes=4096, edges=20_000, communities=64, mixing=0.1, width=16),
+    caches=(
+        CacheSpec(name="L1", size=4096, ways=4),
+        CacheSpec(name="L2", size=65536, ways=8),
+    ),
+    latency=LatencySpec(
+        dense_repeats=3, sparse_repeats=3, warmup_max=1, max_foreign_load=64, attempts=1
+    ),
+    seed=0,
+    threads=1,
+)
+
+
+@pytest.fixture(scope="module")
+def products() -> dict[str, dict[str, run.Product]]:
+    return run.products(SPEC)
+
+
+def test_every_layout_computes_the_same(products: dict[str, dict[str, run.Product]]) -> None:
+    for kernel, layouts in products.items():
+        errors = run.check_products(layouts, kernel)
+        assert max(errors.values()) < run.TOLERANCE
+    # The sums run in another order, so the layouts did move something.
+    dense = products[run.DENSE]
+    original, again = dense[run.ORIGINAL].call().clone(), dense[run.AGAIN].call()
+    assert torch.equal(original, again)
+    assert not torch.equal(original, dense[run.RANDOM].call())
+
+
+def test_a_product_of_something_else_is_refused(
+    products: dict[str, dict[str, run.Product]],
+) -> None:
+    right = products[run.SPARSE][run.CLUSTERED]
+    wrong = run.Product(right.call, lambda: right.restored() * 1.001, right.trace)
+    with pytest.raises(UserError, match=r"layout 'shuffled' differs by 0\.001"):
+        run.check_products({run.CLUSTERED: right, run.SHUFFLED: wrong}, run.SPARSE)
+
+
+def test_only_the_sparse_kernel_misses_more(products: dict[str, dict[str, run.Product]]) -> None:
+    dense = {name: run.simulated(p, SPEC.caches) for name, p in products[run.DENSE].items()}
+    assert len({str(counts) for counts in dense.values()}) == 1
+    sparse = {name: run.simulated(p, SPEC.caches) for name, p in products[run.SPARSE].items()}
+    assert sparse[run.CLUSTERED] == sparse[run.CLUSTERED_AGAIN]
+    ratio = sparse[run.SHUFFLED].levels[1].misses / sparse[run.CLUSTERED].levels[1].misses
+    assert ratio > 1.5
+
+
+def observations(slow: float, runs: int = 8) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    arms = {(kernel, arm) for kernel, *pair in CONTRASTS.values() for arm in pair}
+    for seed in range(runs):
+        for kernel, layout in sorted(arms):
+            shuffled = layout == run.SHUFFLED
+            for metric, value, provenance in (
+                (
+                    "latency_ms",
+                    np.exp(0.002 * rng.normal()) * (slow if shuffled else 1),
+                    "measured",
+                ),
+                ("L2_misses", 1000 + seed + 500 * shuffled, "simulated"),
+                ("dram_bytes", 64_000 + seed + 500 * shuffled, "simulated"),
+            ):
+                rows.append((kernel, layout, seed, metric, value, "1", provenance, "cpu"))
+    names = ["kernel", "layout", "seed", "metric", "value", "unit", "provenance", "device"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_verdicts_of_both_controls() -> None:
+    table = analyse(observations(1.5), AnalyseSpec(alpha=0.05, margin=0.02))
+    assert list(table.columns) == STATISTICS
+    verdict = table.set_index(["contrast", "metric"])["verdict"]
+    assert verdict["dense_random", "latency_ms"] == "equivalent"
+    assert verdict["dense_spectral", "latency_ms"] == "equivalent"
+    assert verdict["sparse_shuffled", "latency_ms"] == "slower"
+    assert verdict["sparse_shuffled", "L2_misses"] == "higher"
+    assert verdict["dense_random", "L2_misses"] == "degenerate"
+
+
+def test_a_layout_that_changes_nothing_is_not_called_slower() -> None:
+    table = analyse(observations(1.0), AnalyseSpec(alpha=0.05, margin=0.02))
+    verdict = table.set_index(["contrast", "metric"])["verdict"]
+    assert verdict["sparse_shuffled", "latency_ms"] == "equivalent"
+
+
+def test_the_figure_draws_every_contrast_once() -> None:
+    data = drawn(analyse(observations(1.5), AnalyseSpec(alpha=0.05, margin=0.02)))
+    assert len(data) == len(PANELS) * len(CONTRASTS)
+    figure = draw(data, scale="ci", margin=0.02)
+    assert len(figure.axes) == len(PANELS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (CacheSpec, {"name": "L1", "size": 1000, "ways": 3}),
+        (DenseSpec, {"rows": 8, "columns": 60, "width": 1, "block": 16, "samples": 64}),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(kind: type, values: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        kind(**values)
