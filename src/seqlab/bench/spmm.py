@@ -46,8 +46,8 @@ def run(quick: bool, budget_s: float) -> Iterator[dict[str, Any]]:
     most = torch.get_num_threads()
     size = 256 if quick else SIZE
     # Tests: one case of each kernel.
-    few = slice(1 if quick else None)
-    tiles, widths, densities = TILES[few], WIDTHS[few], DENSITIES[few]
+    few = 1 if quick else None
+    tiles, widths, densities = TILES[:few], WIDTHS[:few], DENSITIES[:few]
     rng = np.random.default_rng(_SEED)
     counts = sorted({1, most})
     kinds = [("K1", 0), *(("K2", tile) for tile in tiles)]

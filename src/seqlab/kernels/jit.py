@@ -23,6 +23,21 @@ _settings.THREADING_LAYER = "omp"
 JIT_DISABLED = bool(_settings.DISABLE_JIT)
 
 
+def _start_threads() -> None:
+    """Start numba's threads, and let torch keep its number.
+
+    Starting them, which the first compilation would do, tells the OpenMP runtime that both share
+    how many there are, and torch would use as many from then on.
+    """
+    before = torch.get_num_threads()
+    get_num_threads()
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
+
+
+_start_threads()
+
+
 def _sources_fingerprint() -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):

@@ -7,9 +7,9 @@ several shapes and repeats.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
 from seqlab.errors import UserError
@@ -97,12 +97,14 @@ def _products(left: torch.Tensor, right: torch.Tensor) -> list[Arm]:
 def _shortest_s(call: Arm) -> float:
     """Return the shortest duration of a call in seconds, over at least three calls."""
     clock = CpuClock()
-    durations: list[int] = []
+    calls, spent_ns, shortest_ns = 0, 0, math.inf
     with torch.inference_mode(), collector_paused():
         call()
-        while len(durations) < 3 or sum(durations) < _SECONDS * 1e9:
-            durations.append(clock.time_ns(call))
-    return float(np.min(durations)) * 1e-9
+        while calls < 3 or spent_ns < _SECONDS * 1e9:
+            duration = clock.time_ns(call)
+            calls, spent_ns = calls + 1, spent_ns + duration
+            shortest_ns = min(shortest_ns, duration)
+    return shortest_ns * 1e-9
 
 
 def _require_threads(threads: int) -> None:
