@@ -30,8 +30,9 @@ ANALYSIS = (
     | END
 )
 RUNS = {"codesign_run_quantization"} | ANALYSIS
-SYNTHETIC = (
+SIMULATED = (
     {
+        *(f"codesign_{step}_controls" for step in ("run", "collect", "analyse", "draw", "facts")),
         "codesign_run_synthetic",
         "codesign_collect_synthetic",
         "codesign_analyse_synthetic",
@@ -89,7 +90,7 @@ EDITS = {
     "statement of the cache simulator": (
         "src/seqlab/kernels/cachesim.py",
         appended("ANOTHER_CONSTANT = 1"),
-        SYNTHETIC,
+        SIMULATED,
     ),
     "latency margin": (
         "config/studies/codesign.yaml",

@@ -50,10 +50,12 @@ class CsrWeight:
 
     @classmethod
     def of(cls, weight: Tensor | npt.NDArray[Any] | scipy.sparse.sparray) -> CsrWeight:
-        """Store the non-zero elements of a matrix (O, I)."""
-        matrix = scipy.sparse.csr_array(_plain(weight), dtype=np.float32)
-        matrix.eliminate_zeros()
-        matrix.sort_indices()
+        """Store the non-zero elements of a matrix (O, I), which is left as it is.
+
+        Raises:
+            ValueError: There are more of them than 32-bit indices can count.
+        """
+        matrix = _compressed(weight)
         return cls(
             (int(matrix.shape[0]), int(matrix.shape[1])),
             matrix.indptr.astype(np.int32),
@@ -99,10 +101,10 @@ class BsrWeight:
         """Store the tiles of a matrix (O, I) that are not all zero.
 
         Raises:
-            ValueError: The tile is none of `TILES`, or does not divide both O and I.
+            ValueError: The tile is none of `TILES`, or does not divide both O and I, or there are
+                more elements than 32-bit indices can count.
         """
-        matrix = scipy.sparse.csr_array(_plain(weight), dtype=np.float32)
-        matrix.eliminate_zeros()
+        matrix = _compressed(weight)
         if tile not in TILES:
             raise ValueError(f"tile {tile}, allowed {TILES}")
         if matrix.shape[0] % tile or matrix.shape[1] % tile:
@@ -142,8 +144,15 @@ class BsrWeight:
         return out
 
 
-def _plain(weight: Any) -> Any:
-    return weight.detach().numpy() if isinstance(weight, Tensor) else weight
+def _compressed(weight: Any) -> scipy.sparse.csr_array:
+    """Return a copy without explicit zeros and repeats, indices ascending."""
+    plain = weight.detach().numpy() if isinstance(weight, Tensor) else weight
+    matrix = scipy.sparse.csr_array(plain, dtype=np.float32, copy=True)
+    matrix.sum_duplicates()
+    matrix.eliminate_zeros()
+    if matrix.nnz > np.iinfo(np.int32).max:
+        raise ValueError(f"{matrix.nnz} elements are more than 32-bit indices can count")
+    return matrix
 
 
 def _operands(shape: tuple[int, int], x: Tensor) -> tuple[npt.NDArray[np.float32], Tensor]:

@@ -1,11 +1,14 @@
-"""Address traces of the kernels whose loads depend on the layout, and of the dense one.
+"""Address traces of the kernels whose loads depend on the layout, and of a dense one.
 
 Input: the index arrays of a kernel. Output: pieces `(addresses, writes)` of its trace, in the order
 in which the kernel loads and stores: uint64 byte addresses and booleans. Every array starts on a
 page of its own; the address of an element is base + index x itemsize. One access is one load or
 store instruction: 4 bytes of an index or a scalar, up to 64 bytes of a row of operands (one vector
-register of 16 floats, as in `seqlab.kernels.sparse`). Weights and operands are float32, indices
-int32.
+register of 16 floats). Weights and operands are float32, indices int32.
+
+K1 and K2 follow the register blocks of `seqlab.kernels.sparse`. K0 is a model: the dense product
+that is timed is a library's, and packs its operands; what it has in common with the model is that
+no address depends on the layout.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ Trace = Iterator[Piece]
 Integers = npt.NDArray[Any]
 
 VECTOR_BYTES = 64
-_BLOCK_COLUMNS = 64
+_LANES = 16
+# Rows of Y that K2 computes at once, for 64 columns and for 16.
+_WIDE_ROWS, _NARROW_ROWS = 4, 8
 _PAGE_BYTES = 4096
 _ITEM = 4
 _PIECE = 1 << 20
@@ -50,7 +55,10 @@ def csr_spmm(indptr: Integers, indices: Integers, columns: int, width: int) -> T
         indptr: (rows + 1,) start of each row.
         indices: (stored,) column of each stored element.
         columns: Rows of X.
-        width: T, columns of X and Y; a register block holds 64 of them.
+        width: T, columns of X and Y.
+
+    Raises:
+        ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
     rows = len(indptr) - 1
     place = AddressMap().place
@@ -64,12 +72,13 @@ def csr_spmm(indptr: Integers, indices: Integers, columns: int, width: int) -> T
         ],
         np.int64,
     )
-    blocks, vectors = -(-width // _BLOCK_COLUMNS), -(-width * _ITEM // VECTOR_BYTES)
-    cost = blocks + vectors + np.diff(indptr) * (2 * blocks + vectors)
+    blocks = _column_blocks(width)
+    vectors = -(-blocks[:, 1] // VECTOR_BYTES)
+    cost = len(blocks) + vectors.sum() + np.diff(indptr) * (2 * len(blocks) + vectors.sum())
     starts, inner = np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
 
     def fill(first: int, last: int, addresses: Any, writes: Any) -> None:
-        _csr_spmm(starts, inner, first, last, width * _ITEM, bases, addresses, writes)
+        _csr_spmm(starts, inner, first, last, width * _ITEM, blocks, bases, addresses, writes)
 
     return _pieces(cost, fill)
 
@@ -82,7 +91,10 @@ def bsr_spmm(indptr: Integers, indices: Integers, tile: int, columns: int, width
         indices: (tiles,) tile column of each stored tile.
         tile: Edge of a tile.
         columns: Rows of X.
-        width: T, columns of X and Y; a register block holds `tile` rows of 16 of them.
+        width: T, columns of X and Y.
+
+    Raises:
+        ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
     tile_rows = len(indptr) - 1
     place = AddressMap().place
@@ -96,13 +108,17 @@ def bsr_spmm(indptr: Integers, indices: Integers, tile: int, columns: int, width
         ],
         np.int64,
     )
-    vectors = -(-width * _ITEM // VECTOR_BYTES)
-    per_tile = 1 + tile * (1 + tile)
-    cost = vectors * (1 + tile + np.diff(indptr) * per_tile)
+    blocks = _column_blocks(width)
+    wide = blocks[:, 1] > VECTOR_BYTES
+    groups = np.where(wide, tile // _WIDE_ROWS, tile // _NARROW_ROWS)
+    loads = np.where(wide, 4 + _WIDE_ROWS, 1 + _NARROW_ROWS)
+    stores = np.where(wide, 4 * _WIDE_ROWS, _NARROW_ROWS)
+    per_row, per_tile = (groups * (1 + stores)).sum(), (groups * (1 + tile * loads)).sum()
+    cost = per_row + np.diff(indptr) * per_tile
     starts, inner = np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
 
     def fill(first: int, last: int, addresses: Any, writes: Any) -> None:
-        _bsr_spmm(starts, inner, tile, first, last, width * _ITEM, bases, addresses, writes)
+        _bsr_spmm(starts, inner, tile, first, last, width * _ITEM, blocks, bases, addresses, writes)
 
     return _pieces(cost, fill)
 
@@ -126,14 +142,18 @@ def gather_scalars(indptr: Integers, indices: Integers, neurons: int) -> Trace:
 
 
 def dense_gemm(rows: int, columns: int, width: int, block: int = 4) -> Trace:
-    """Trace K0, Y = W X in register blocks of `block` rows: no address depends on the layout.
+    """Trace a model of K0, Y = W X in register blocks of `block` rows.
 
     Args:
         rows: Rows of W.
         columns: Columns of W and rows of X.
         width: T, columns of X and Y.
         block: Rows of W that share the loads of X.
+
+    Raises:
+        ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
+    _column_blocks(width)
     place = AddressMap().place
     bases = np.array([place(rows * columns), place(columns * width), place(rows * width)], np.int64)
     vectors = -(-width * _ITEM // VECTOR_BYTES)
@@ -169,6 +189,17 @@ def random_walk(
     return nodes
 
 
+def _column_blocks(width: int) -> npt.NDArray[np.int64]:
+    """Return (first byte, bytes) of the column blocks of a row: 64 columns, then 16 at a time."""
+    if width < 1 or (width % _LANES and _LANES % width):
+        raise ValueError(f"rows of {width} floats straddle lines of {VECTOR_BYTES} bytes")
+    starts = list(range(0, width - width % (4 * _LANES), 4 * _LANES))
+    starts += range(len(starts) * 4 * _LANES, width, _LANES)
+    ends = [*starts[1:], width]
+    spans = [(start, end - start) for start, end in zip(starts, ends, strict=True)]
+    return np.array(spans, np.int64) * _ITEM
+
+
 def _pieces(cost: Integers, fill: Callable[[int, int, Any, Any], None]) -> Trace:
     """Yield the trace of as many tasks at a time as fit a piece; at least one.
 
@@ -196,26 +227,25 @@ def _csr_spmm(
     first: int,
     last: int,
     row_bytes: int,
+    blocks: Any,
     bases: Any,
     addresses: Any,
     writes: Any,
 ) -> None:
     starts, columns, values, operand, result = bases
-    block = _BLOCK_COLUMNS * _ITEM
     at = 0
     for row in range(first, last):
-        for left in range(0, row_bytes, block):
-            right = min(left + block, row_bytes)
+        for left, span in blocks:
             addresses[at] = starts + (row + 1) * _ITEM
             at += 1
             for index in range(indptr[row], indptr[row + 1]):
                 addresses[at] = columns + index * _ITEM
                 addresses[at + 1] = values + index * _ITEM
                 at += 2
-                for offset in range(left, right, VECTOR_BYTES):
+                for offset in range(left, left + span, VECTOR_BYTES):
                     addresses[at] = operand + indices[index] * row_bytes + offset
                     at += 1
-            for offset in range(left, right, VECTOR_BYTES):
+            for offset in range(left, left + span, VECTOR_BYTES):
                 addresses[at] = result + row * row_bytes + offset
                 writes[at] = True
                 at += 1
@@ -229,6 +259,7 @@ def _bsr_spmm(
     first: int,
     last: int,
     row_bytes: int,
+    blocks: Any,
     bases: Any,
     addresses: Any,
     writes: Any,
@@ -236,22 +267,27 @@ def _bsr_spmm(
     starts, columns, values, operand, result = bases
     at = 0
     for row in range(first, last):
-        for offset in range(0, row_bytes, VECTOR_BYTES):
-            addresses[at] = starts + (row + 1) * _ITEM
-            at += 1
-            for index in range(indptr[row], indptr[row + 1]):
-                addresses[at] = columns + index * _ITEM
+        for left, span in blocks:
+            height = _WIDE_ROWS if span > VECTOR_BYTES else _NARROW_ROWS
+            for top in range(0, tile, height):
+                addresses[at] = starts + (row + 1) * _ITEM
                 at += 1
-                for k in range(tile):
-                    addresses[at] = operand + (indices[index] * tile + k) * row_bytes + offset
+                for index in range(indptr[row], indptr[row + 1]):
+                    addresses[at] = columns + index * _ITEM
                     at += 1
-                    for r in range(tile):
-                        addresses[at] = values + ((index * tile + k) * tile + r) * _ITEM
+                    for k in range(tile):
+                        x = operand + (indices[index] * tile + k) * row_bytes + left
+                        for offset in range(0, span, VECTOR_BYTES):
+                            addresses[at] = x + offset
+                            at += 1
+                        for r in range(top, top + height):
+                            addresses[at] = values + ((index * tile + k) * tile + r) * _ITEM
+                            at += 1
+                for r in range(top, top + height):
+                    for offset in range(0, span, VECTOR_BYTES):
+                        addresses[at] = result + (row * tile + r) * row_bytes + left + offset
+                        writes[at] = True
                         at += 1
-            for r in range(tile):
-                addresses[at] = result + (row * tile + r) * row_bytes + offset
-                writes[at] = True
-                at += 1
 
 
 @njit(cache=True, nogil=True)

@@ -49,28 +49,27 @@ def data_misses(
         timeout_s: Seconds after which the run is given up.
 
     Raises:
-        UserError: valgrind is missing, the program failed, or the report cannot be read.
+        UserError: valgrind is missing or took too long, the program failed, or the report cannot be
+            read.
     """
     why = missing_tool()
     if why is not None:
         raise UserError(why, fix="install the package valgrind")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
-        done = subprocess.run(
-            [
-                "valgrind",
-                "--tool=cachegrind",
-                "--cache-sim=yes",
-                f"--D1={first.size},{first.ways},{first.line}",
-                f"--LL={last.size},{last.ways},{last.line}",
-                f"--cachegrind-out-file={report}",
-                *map(str, command),
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        arguments = [
+            *("valgrind", "--tool=cachegrind", "--cache-sim=yes"),
+            f"--D1={first.size},{first.ways},{first.line}",
+            f"--LL={last.size},{last.ways},{last.line}",
+            f"--cachegrind-out-file={report}",
+            *map(str, command),
+        ]
+        try:
+            done = subprocess.run(
+                arguments, check=False, capture_output=True, text=True, timeout=timeout_s
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UserError(f"cachegrind took longer than {timeout_s:g} s") from error
         if done.returncode:
             last_line = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(f"cachegrind ended with status {done.returncode}: {last_line}")

@@ -147,13 +147,17 @@ def profile(
             f"ncu ended with status {done.returncode}: {_complaint(done.stdout + done.stderr)}",
             fix="ERR_NVGPUCTRPERM means that only the administrator may read GPU counters",
         )
-    return parse_raw_page(done.stdout), done.stdout
+    return parse_raw_page(done.stdout, metrics), done.stdout
 
 
-def parse_raw_page(text: str) -> Profile:
+def parse_raw_page(text: str, metrics: Sequence[str] = METRICS) -> Profile:
     """Read the raw page of `ncu --csv --page raw`.
 
     A value that is not a number ("n/a") is None; thousands may be separated by commas.
+
+    Args:
+        text: What ncu printed.
+        metrics: What to read; one that the page lacks has no value.
 
     Raises:
         UserError: There is no header or units row, a row has another length, or a unit of a known
@@ -167,7 +171,9 @@ def parse_raw_page(text: str) -> Profile:
             fix="the program must mark a region with seqlab.measure.ncu.profiled",
         )
     header, units = rows[first], rows[first + 1]
-    known = {name: header.index(name) for name in METRICS if name in header}
+    if len(units) != len(header):
+        raise UserError(f"units of {len(units)} columns below a header of {len(header)}")
+    known = {name: header.index(name) for name in metrics if name in header}
     scale = {name: _scale(name, units[column]) for name, column in known.items()}
     kernels = []
     for row in rows[first + 2 :]:

@@ -30,7 +30,7 @@ class LearnedMask(nn.Module):
     Attributes:
         theta: Logits (O, I / M, M).
         temperature: tau.
-        sampling: Whether noise is added; without it the mask is that of theta.
+        sampling: Whether noise is added in training mode; otherwise the mask is that of theta.
         generator_seed: Seed of the noise of the current step.
     """
 
@@ -49,7 +49,7 @@ class LearnedMask(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """Return the masked weight (O, I)."""
         scores: Tensor = self.theta
-        if self.sampling:
+        if self.sampling and self.training:
             generator = torch.Generator(scores.device).manual_seed(self.generator_seed)
             uniform = torch.rand(scores.shape, generator=generator, device=scores.device)
             scores = scores - (-uniform.clamp(_EDGE, 1 - _EDGE).log()).log()

@@ -15,11 +15,11 @@ its quantiles are normal rather than t ones. With clusters, levels are expanded 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from seqlab.stats.bootstrap import Interval, interval_from_replicates
 
@@ -48,7 +48,7 @@ class PathEffect:
         percentile: Percentile interval.
         bca: BCa interval, with its fallback flagged.
         p: Two-sided bootstrap p value, (1 + resamples beyond 0) / (1 + resamples) doubled, at most
-            1.
+            1; with clusters widened as the intervals are.
     """
 
     name: str
@@ -116,7 +116,8 @@ def mediate(
     columns, scales = _standardised(x, m, y, covariates)
     n = columns.shape[0]
     unit, units = _cluster_index(clusters, n)
-    if clusters is not None:
+    few = clusters is not None
+    if few:
         alpha = expanded_level(alpha, units)
     moments = np.zeros((units, columns.shape[1] ** 2))
     np.add.at(moments, unit, (columns[:, :, None] * columns[:, None, :]).reshape(n, -1))
@@ -131,6 +132,10 @@ def mediate(
         name: _effect(name, k, factor, estimate[0], replicates[finite], leave_one_out, units, alpha)
         for k, (name, factor) in enumerate(_units(scales).items())
     }
+    if few:
+        effects = {
+            name: replace(effect, p=widened_p(effect.p, units)) for name, effect in effects.items()
+        }
     proportion, reason = _proportion(
         effects["total"], estimate[0], replicates[finite], units, alpha
     )
@@ -155,6 +160,17 @@ def expanded_level(alpha: float, units: int) -> float:
     """
     quantile = stdtrit(units - 1, alpha / 2) * math.sqrt(units / (units - 1))
     return float(2 * ndtr(quantile))
+
+
+def widened_p(p: float, units: int) -> float:
+    """Return the p value that is below alpha where `p` is below `expanded_level(alpha)`.
+
+    Args:
+        p: Two-sided p value of the bootstrap.
+        units: Number of resampled units, at least 2.
+    """
+    quantile = ndtri(p / 2) * math.sqrt((units - 1) / units)
+    return float(min(1.0, 2 * stdtr(units - 1, quantile)))
 
 
 def _resampled_paths(moments: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:

@@ -75,6 +75,24 @@ def test_matrices_of_scipy_and_torch_are_the_same() -> None:
         )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_matrix_that_is_stored_is_left_as_it_is(dtype: type) -> None:
+    def unsorted() -> scipy.sparse.csr_array:
+        values = np.array([1.0, 2.0, 0.0, 3.0, 3.0], dtype)
+        return scipy.sparse.csr_array((values, [9, 0, 3, 5, 5], [0, 3] + [5] * 7), shape=(8, 16))
+
+    matrix, x = unsorted(), operand(16, 4)
+    stored = CsrWeight.of(matrix)
+    tiled = BsrWeight.of(matrix, 8)
+    for name in ("indptr", "indices", "data"):
+        assert np.array_equal(getattr(matrix, name), getattr(unsorted(), name))
+    matrix.data[:] = 7.0
+    check(stored @ x, unsorted().toarray(), x)
+    check(tiled @ x, unsorted().toarray(), x)
+    assert stored.indices.tolist() == [0, 9, 5]
+    assert tiled.stored == 3
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

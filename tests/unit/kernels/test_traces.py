@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse
 
-from seqlab.kernels import traces
+from seqlab.kernels import sparse, traces
 from seqlab.kernels.cachesim import Hierarchy, Level
 from seqlab.kernels.sparse import BsrWeight
 
@@ -24,45 +27,139 @@ def graph(seed: int = 0, rows: int = 40, columns: int = 30) -> scipy.sparse.csr_
     return scipy.sparse.csr_array((rng.random((rows, columns)) < 0.2).astype(np.float32))
 
 
-@pytest.mark.parametrize("width", [1, 16, 20, 64, 100])
+class Seen:
+    """Stands in for the vector operations and notes what a kernel loads and stores."""
+
+    def __init__(self, bases: dict[str, int]) -> None:
+        self.bases = bases
+        self.accesses: list[tuple[int, bool]] = []
+
+    def array(self, name: str, values: np.ndarray) -> Any:
+        return Watched(values, self, self.bases[name])
+
+
+class Watched:
+    """An array whose element reads are noted; vectors are noted by `load` and `store`."""
+
+    def __init__(self, values: np.ndarray, seen: Seen, base: int) -> None:
+        self.values, self.seen, self.base = values, seen, base
+        self.shape = values.shape
+
+    def __getitem__(self, index: Any) -> Any:
+        flat = np.ravel_multi_index(np.atleast_1d(index).astype(int), self.shape)
+        self.seen.accesses.append((self.base + 4 * int(flat), False))
+        return self.values[index]
+
+    def vector(self, row: int, column: int, write: bool) -> None:
+        address = self.base + 4 * (int(row) * self.shape[1] + int(column))
+        self.seen.accesses.append((address, write))
+
+
+def watched_kernel(monkeypatch: pytest.MonkeyPatch, name: str, *arrays: Any) -> None:
+    """Run the source of a kernel in plain Python on watched arrays."""
+    source = Path(sparse.__file__).read_text()
+    source = source.replace("prange", "range").split("@device", 1)[1]
+    zero = np.zeros(16, np.float32)
+
+    def load(array: Any, row: int, column: int, *_: Any) -> Any:
+        array.vector(row, column, False)
+        return zero
+
+    def store(array: Any, row: int, column: int, *_: Any) -> None:
+        array.vector(row, column, True)
+
+    names = {
+        "Any": Any,
+        "np": np,
+        "LANES": 16,
+        "_BLOCK": 64,
+        "device": lambda f: f,
+        "kernel": lambda signature: lambda f: f,
+        "load": load,
+        "load_part": load,
+        "store": store,
+        "store_part": store,
+        "splat": lambda value: zero,
+        "fma": lambda a, b, c: c,
+        "add": lambda a, b: a,
+    }
+    exec(compile("@device" + source, "sparse", "exec"), names)
+    names[name](*arrays)
+
+
+def expected_accesses(accesses: list[tuple[int, bool]], starts: range) -> list[tuple[int, bool]]:
+    """Drop the reads of row starts: one pass reads both ends, once in a register the first."""
+    return [access for access in accesses if access[0] not in starts]
+
+
+@pytest.mark.parametrize("width", [1, 8, 16, 32, 64, 80, 128])
 @pytest.mark.parametrize("piece", [1, 50, 1 << 20])
-def test_csr_trace_is_that_of_the_loop(
+def test_csr_trace_is_that_of_the_kernel(
     width: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(traces, "_PIECE", piece)
     matrix = graph()
     place = traces.AddressMap().place
-    starts, columns = place(41), place(matrix.nnz)
-    values, x, y = place(matrix.nnz), place(30 * width), place(40 * width)
-    expected: list[tuple[int, bool]] = []
-    for row in range(40):
-        for block in range(0, width, 64):
-            vectors = range(block, min(block + 64, width), 16)
-            expected.append((starts + 4 * (row + 1), False))
-            for index in range(matrix.indptr[row], matrix.indptr[row + 1]):
-                expected.append((columns + 4 * index, False))
-                expected.append((values + 4 * index, False))
-                for t in vectors:
-                    expected.append((x + 4 * (matrix.indices[index] * width + t), False))
-            for t in vectors:
-                expected.append((y + 4 * (row * width + t), True))
-    found = whole(traces.csr_spmm(matrix.indptr, matrix.indices, 30, width))
-    assert list(zip(*found, strict=True)) == expected
+    bases = {"indptr": place(41), "indices": place(matrix.nnz), "values": place(matrix.nnz)}
+    bases |= {"x": place(30 * width), "y": place(40 * width)}
+    seen = Seen(bases)
+    watched_kernel(
+        monkeypatch,
+        "_csr_kernel",
+        seen.array("indptr", matrix.indptr),
+        seen.array("indices", matrix.indices),
+        seen.array("values", matrix.data),
+        seen.array("x", np.zeros((30, width))),
+        seen.array("y", np.zeros((40, width))),
+        np.array([0, 40]),
+    )
+    found = list(
+        zip(*whole(traces.csr_spmm(matrix.indptr, matrix.indices, 30, width)), strict=True)
+    )
+    starts = range(bases["indptr"], bases["indptr"] + 4 * 41)
+    # Elements are unrolled by two or four, which reorders accesses between neighbours only.
+    ours, kernel = (expected_accesses(part, starts) for part in (found, seen.accesses))
+    assert sorted(ours) == sorted(kernel)
+    per_row = [[access for access in part if access[1]] for part in (ours, kernel)]
+    assert per_row[0] == per_row[1]
 
 
-def test_bsr_trace_visits_the_tiles() -> None:
+@pytest.mark.parametrize("width", [16, 32, 64, 80])
+@pytest.mark.parametrize("tile", [8, 16])
+def test_bsr_trace_is_that_of_the_kernel(
+    width: int, tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rng = np.random.default_rng(0)
-    weight = rng.random((32, 48)) * (rng.random((32, 48)) < 0.01)
-    stored = BsrWeight.of(weight, 16)
-    addresses, writes = whole(traces.bsr_spmm(stored.indptr, stored.indices, 16, 48, 32))
-    per_tile = 1 + 16 + 16 * 16
-    assert len(addresses) == 2 * (2 * (1 + 16) + stored.tiles * per_tile)
-    assert writes.sum() == 2 * 32
-    # Each row of X that meets a tile is loaded once per tile and vector.
-    x = traces.AddressMap()
-    first = [x.place(3), x.place(stored.tiles), x.place(stored.tiles * 256), x.place(48 * 32)][3]
-    loads = (addresses >= first) & (addresses < first + 48 * 32 * 4)
-    assert loads.sum() == stored.tiles * 16 * 2
+    stored = BsrWeight.of(rng.random((32, 48)) * (rng.random((32, 48)) < 0.01), tile)
+    place = traces.AddressMap().place
+    bases = {"indptr": place(32 // tile + 1), "indices": place(stored.tiles)}
+    bases |= {"values": place(stored.tiles * tile**2), "x": place(48 * width)}
+    bases["y"] = place(32 * width)
+    seen = Seen(bases)
+    watched_kernel(
+        monkeypatch,
+        "_bsr_kernel",
+        seen.array("indptr", stored.indptr),
+        seen.array("indices", stored.indices),
+        seen.array("values", stored.values),
+        seen.array("x", np.zeros((48, width))),
+        seen.array("y", np.zeros((32, width))),
+        np.array([0, 32 // tile]),
+    )
+    trace = traces.bsr_spmm(stored.indptr, stored.indices, tile, 48, width)
+    found = list(zip(*whole(trace), strict=True))
+    starts = range(bases["indptr"], bases["indptr"] + 4096)
+    ours, kernel = (expected_accesses(part, starts) for part in (found, seen.accesses))
+    assert {address for address, _ in ours} == {address for address, _ in kernel}
+    x = range(bases["x"], bases["y"])
+    assert [a for a in ours if a[0] in x or a[1]] == [a for a in kernel if a[0] in x or a[1]]
+
+
+@pytest.mark.parametrize("width", [0, 12, 20, 100])
+def test_rows_that_straddle_lines_are_refused(width: int) -> None:
+    matrix = graph()
+    with pytest.raises(ValueError, match="straddle"):
+        traces.csr_spmm(matrix.indptr, matrix.indices, 30, width)
 
 
 def test_dense_trace_reads_every_weight_once_per_vector() -> None:

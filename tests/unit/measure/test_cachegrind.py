@@ -44,3 +44,5 @@ def test_a_program_runs_and_its_failure_is_said() -> None:
     assert cachegrind.data_misses(["true"], *CACHES).reads > 1000
     with pytest.raises(UserError, match="status 1"):
         cachegrind.data_misses(["false"], *CACHES)
+    with pytest.raises(UserError, match=r"longer than 0\.1 s"):
+        cachegrind.data_misses(["sleep", "20"], *CACHES, timeout_s=0.1)

@@ -56,6 +56,13 @@ def test_a_value_that_is_not_given_makes_no_total() -> None:
     assert profile.total("sm__cycles.sum") is None
 
 
+def test_other_metrics_may_be_asked_for() -> None:
+    page = PAGE.replace("gpu__time_duration.sum", "sm__cycles_elapsed.sum").replace('"ns"', '""')
+    profile = ncu.parse_raw_page(page, ["sm__cycles_elapsed.sum"])
+    assert profile.total("sm__cycles_elapsed.sum") == 13_345
+    assert profile.l2_hit_rate is None
+
+
 def test_no_lookups_have_no_hit_rate() -> None:
     page = PAGE.replace('"80","20"', '"0","0"').replace('"0","100"\n==', '"0","0"\n==')
     assert ncu.parse_raw_page(page).l2_hit_rate is None
@@ -68,6 +75,7 @@ def test_no_lookups_have_no_hit_rate() -> None:
         ("==ERROR== ERR_NVGPUCTRPERM - no permission\n", "no raw page.*ERR_NVGPUCTRPERM"),
         (PAGE.split('"","",', maxsplit=1)[0], "no raw page"),
         (PAGE.replace('"ns"', '"fortnight"'), "unknown unit 'fortnight'"),
+        (PAGE.replace('"","","","","","","","","","","","byte"', '"","byte"'), "units of 9"),
         (PAGE.replace('"80","20"', '"80"'), "a row of 18 columns below a header of 19"),
     ],
 )

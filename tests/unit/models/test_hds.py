@@ -118,6 +118,9 @@ def test_noise_depends_on_its_seed_alone_and_keeps_the_count() -> None:
     assert not torch.equal(drawn[1][0], drawn[2][0])
     counts = (drawn[1][0].abs() > 1e-5).reshape(8, -1, 4).sum(-1)
     assert (counts == 2).all()
+    # What is scored between steps is the mask that will be exported.
+    expected = values * mask.hard_mask()
+    torch.testing.assert_close(mask.eval()(values), expected, rtol=0, atol=1e-6)
 
 
 def test_temperature_goes_linearly_and_seeds_differ() -> None:

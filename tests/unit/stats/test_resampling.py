@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from seqlab.stats.bootstrap import bootstrap_interval, interval_from_replicates
-from seqlab.stats.mediation import CAVEAT, expanded_level, mediate
+from seqlab.stats.mediation import CAVEAT, expanded_level, mediate, widened_p
 
 
 def mean_ratio(a, b, axis):
@@ -212,3 +212,5 @@ def test_level_of_few_clusters_is_that_of_t(units: int) -> None:
     reach = scipy_stats.norm.ppf(1 - level / 2) * np.sqrt((units - 1) / units)
     assert reach == pytest.approx(scipy_stats.t.ppf(0.975, units - 1))
     assert level < 0.05
+    assert widened_p(level, units) == pytest.approx(0.05)
+    assert widened_p(1.0, units) == 1.0

@@ -1,6 +1,8 @@
-"""Layout controls: equal products, equal traces for dense ones, more misses for sparse ones."""
+"""Layout controls: equal products, more misses in a random order, verdicts of known effects."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -55,14 +57,12 @@ def test_a_product_of_something_else_is_refused(
     products: dict[str, dict[str, run.Product]],
 ) -> None:
     right = products[run.SPARSE][run.CLUSTERED]
-    wrong = run.Product(right.call, lambda: right.restored() * 1.001, right.trace)
+    wrong = replace(right, restored=lambda: right.restored() * 1.001)
     with pytest.raises(UserError, match=r"layout 'shuffled' differs by 0\.001"):
         run.check_products({run.CLUSTERED: right, run.SHUFFLED: wrong}, run.SPARSE)
 
 
-def test_only_the_sparse_kernel_misses_more(products: dict[str, dict[str, run.Product]]) -> None:
-    dense = {name: run.simulated(p, SPEC.caches) for name, p in products[run.DENSE].items()}
-    assert len({str(counts) for counts in dense.values()}) == 1
+def test_a_random_order_misses_more(products: dict[str, dict[str, run.Product]]) -> None:
     sparse = {name: run.simulated(p, SPEC.caches) for name, p in products[run.SPARSE].items()}
     assert sparse[run.CLUSTERED] == sparse[run.CLUSTERED_AGAIN]
     ratio = sparse[run.SHUFFLED].levels[1].misses / sparse[run.CLUSTERED].levels[1].misses
@@ -101,6 +101,15 @@ def test_verdicts_of_both_controls() -> None:
     assert verdict["dense_random", "L2_misses"] == "degenerate"
 
 
+def test_devices_are_never_pooled() -> None:
+    both = pd.concat([observations(1.5), observations(1.0).assign(device="gpu")])
+    table = analyse(both, AnalyseSpec(alpha=0.05, margin=0.02))
+    verdict = table.set_index(["device", "contrast", "metric"])["verdict"]
+    assert verdict["cpu", "sparse_shuffled", "latency_ms"] == "slower"
+    assert verdict["gpu", "sparse_shuffled", "latency_ms"] == "equivalent"
+    assert set(table["n"]) == {8}
+
+
 def test_a_layout_that_changes_nothing_is_not_called_slower() -> None:
     table = analyse(observations(1.0), AnalyseSpec(alpha=0.05, margin=0.02))
     verdict = table.set_index(["contrast", "metric"])["verdict"]
@@ -112,6 +121,9 @@ def test_the_figure_draws_every_contrast_once() -> None:
     assert len(data) == len(PANELS) * len(CONTRASTS)
     figure = draw(data, scale="ci", margin=0.02)
     assert len(figure.axes) == len(PANELS)
+    faster = data.assign(ratio=0.5, ratio_low=0.4, ratio_high=0.6)
+    for ax in draw(faster, scale="ci", margin=0.02).axes:
+        assert ax.get_xlim()[0] < 0.4
 
 
 @pytest.mark.parametrize(

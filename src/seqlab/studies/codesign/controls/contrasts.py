@@ -1,6 +1,7 @@
 """Statistics of the layout controls: ratios of latencies and of simulated misses, paired by run.
 
-Each contrast is a paired t test on log ratios over runs, Holm within a metric over all contrasts.
+Each contrast is a paired t test on log ratios over runs of one device, Holm within a metric over
+all contrasts.
 The two arms of a kernel's A/A pair give the noise limit of its latencies.
 """
 
@@ -49,21 +50,23 @@ STATISTICS = [
 
 
 def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
-    """Return one row per contrast and metric.
+    """Return one row per contrast, metric and device.
 
     Args:
-        observations: Tidy run metrics with columns kernel, layout, seed, metric, value.
+        observations: Tidy run metrics with columns kernel, layout, seed, metric, value, device.
         spec: Level and margin.
     """
     rows = [
         row
-        for metric, part in observations.groupby("metric", sort=False)
-        for row in _metric_rows(str(metric), part, spec)
+        for _, part in observations.groupby(["device", "metric"], sort=False)
+        for row in _metric_rows(part, spec)
     ]
     return pd.DataFrame(rows, columns=STATISTICS)
 
 
-def _metric_rows(metric: str, rows: pd.DataFrame, spec: AnalyseSpec) -> Iterator[dict[str, object]]:
+def _metric_rows(rows: pd.DataFrame, spec: AnalyseSpec) -> Iterator[dict[str, object]]:
+    """Return the contrasts of one metric on one device."""
+    metric = str(rows["metric"].iloc[0])
     wide = rows.pivot_table(index="seed", columns=["kernel", "layout"], values="value")
     contrasts = [
         _contrast(wide[kernel], treatment, control, metric, spec)
@@ -78,7 +81,7 @@ def _metric_rows(metric: str, rows: pd.DataFrame, spec: AnalyseSpec) -> Iterator
             "kernel": kernel,
             "metric": metric,
             "provenance": rows["provenance"].iloc[0],
-            "device": "; ".join(sorted(rows["device"].unique())),
+            "device": rows["device"].iloc[0],
             **contrast.row(),
         }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from seqlab.plots.primitives import forest, panel_note
-from seqlab.plots.style import PAGE_IN, new_figure, style
+from seqlab.plots.style import NOISE, PAGE_IN, REFERENCE, new_figure, style
 
 LABELS = {
     "dense_random": "dense: random / original order",
@@ -39,7 +41,7 @@ def draw(data: pd.DataFrame, *, scale: str, margin: float) -> Figure:
     Args:
         data: Rows of `drawn`.
         scale: Scale of the run, stated in every panel.
-        margin: Equivalence margin of a ratio, drawn behind.
+        margin: Equivalence margin of a ratio, drawn as dashed lines.
     """
     with style():
         fig = new_figure(PAGE_IN, 2.3)
@@ -53,11 +55,14 @@ def draw(data: pd.DataFrame, *, scale: str, margin: float) -> Figure:
                 low="ratio_low",
                 high="ratio_high",
                 reference=1.0,
-                band=(1 / (1 + margin), 1 + margin),
             )
+            _noise(ax, rows)
+            for bound in (1 / (1 + margin), 1 + margin):
+                ax.axvline(bound, color=REFERENCE, linewidth=0.6, linestyle="--", zorder=1)
             ax.set_xscale("log")
-            high = max(rows["ratio"].max(), rows["ratio_high"].max(), 1.2)
-            ax.set_xlim(0.9, 1.2 * high)
+            low = np.nanmin([rows["ratio"].min(), rows["ratio_low"].min(), 1.0])
+            high = np.nanmax([rows["ratio"].max(), rows["ratio_high"].max(), 1.1])
+            ax.set_xlim(0.9 * low, 1.1 * high)
             ax.xaxis.set_major_locator(FixedLocator(list(_TICKS)))
             ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             ax.xaxis.set_minor_locator(NullLocator())
@@ -67,3 +72,11 @@ def draw(data: pd.DataFrame, *, scale: str, margin: float) -> Figure:
             if ax is not axes[0]:
                 ax.tick_params(labelleft=False)
     return fig
+
+
+def _noise(ax: Axes, rows: pd.DataFrame) -> None:
+    """Draw what identical arms of a kernel differ by, behind each of its lines."""
+    for y, limit in zip(range(len(rows) - 1, -1, -1), rows["noise_limit"], strict=True):
+        if np.isfinite(limit):
+            ends = (1 / (1 + limit), 1 + limit)
+            ax.fill_betweenx([y - 0.42, y + 0.42], *ends, color=NOISE, lw=0, zorder=0)

@@ -21,6 +21,8 @@ class CacheSpec(Spec):
     def _check(self) -> CacheSpec:
         if self.size % (self.ways * self.line):
             raise ValueError(f"{self.name}: size is not a multiple of ways x line")
+        if self.line & (self.line - 1):
+            raise ValueError(f"{self.name}: line must be a power of two")
         return self
 
 
@@ -124,6 +126,16 @@ class ControlsSpec(Spec):
     margin: float = setting(
         "Equivalence margin of a ratio (0.02 is 2 %).", source="codesign.md 2.20 (7)", gt=0, lt=1
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> ControlsSpec:
+        names = [cache.name for cache in self.caches]
+        if names[:2] != ["L1", "L2"] or len(set(names)) != len(names):
+            raise ValueError("caches must be named L1, L2 and on, each once")
+        lines = [cache.line for cache in self.caches]
+        if lines != sorted(lines):
+            raise ValueError("lines of the caches must not get shorter from one to the next")
+        return self
 
     def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec | None:
         """Return exactly the settings that `step` reads, None for a step of another experiment."""

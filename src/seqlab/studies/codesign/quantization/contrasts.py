@@ -100,7 +100,8 @@ def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
             for subset, rows in subsets
             for family in families()
             for cells in (rows, pooled(rows))
-            for row in _family_rows(cells, family, spec)
+            for _, measured in cells.groupby("device", sort=False)
+            for row in _family_rows(measured, family, spec)
         ],
         columns=STATISTICS,
     )
@@ -134,7 +135,7 @@ def _family_rows(
     wide = observations[observations["metric"] == family.metric].pivot_table(
         index=[*CELL, "seed"], columns="arm", values="value"
     )
-    devices = "; ".join(sorted(observations["device"].unique()))
+    device = observations["device"].iloc[0]
     cells, contrasts = [], []
     for cell, rows in wide.groupby(level=CELL, sort=False):
         cells.append(cell)
@@ -143,7 +144,7 @@ def _family_rows(
         yield {
             "contrast": family.contrast,
             **dict(zip(CELL, cell, strict=True)),
-            "device": devices,
+            "device": device,
             "metric": family.metric,
             **contrast.row(),
         }

@@ -14,7 +14,7 @@ _MIB = 1 << 20
 def facts_controls(spec: FactsSpec, *, statistics: In, facts: Out) -> None:
     """Write what the caption names: sizes, caches, n and the noise of identical arms."""
     rows = pd.read_csv(statistics)
-    timed = rows[rows["metric"] == "latency_ms"].set_index("contrast")
+    timed = rows[rows["metric"] == "latency_ms"].groupby("contrast")["noise_limit"].max()
     dense, sparse = spec.dense, spec.sparse
     write_json(
         facts,
@@ -26,10 +26,9 @@ def facts_controls(spec: FactsSpec, *, statistics: In, facts: Out) -> None:
             "sparse": f"{sparse.nodes:,} nodes, {sparse.width:,} columns",
             "operand": f"{sparse.nodes * sparse.width * 4 / _MIB:.1f} MiB",
             "caches": ", ".join(f"{c.name} {c.size // 1024:,} KiB" for c in spec.caches),
-            "margin": f"{spec.margin:.0%}".replace("%", " %"),
+            "margin": f"{100 * spec.margin:g} %",
             "noise": {
-                kernel: f"{timed.loc[f'{kernel}_aa', 'noise_limit']:.1%}".replace("%", " %")
-                for kernel in ("dense", "sparse")
+                kernel: f"{100 * timed[f'{kernel}_aa']:.1f} %" for kernel in ("dense", "sparse")
             },
             "devices": "; ".join(sorted(rows["device"].unique())),
         },

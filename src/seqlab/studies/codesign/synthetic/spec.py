@@ -24,6 +24,8 @@ class GraphSpec(Spec):
             raise ValueError(f"{self.communities} communities do not divide {self.nodes} nodes")
         if (1 - self.mixing) * self.degree > self.nodes / self.communities - 1:
             raise ValueError(f"degree {self.degree} does not fit communities of {self.name}")
+        if self.mixing * self.degree > self.nodes * (1 - 1 / self.communities):
+            raise ValueError(f"degree {self.degree} does not fit between communities")
         return self
 
     @property
@@ -119,6 +121,13 @@ class SyntheticSpec(Spec):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} holds a value twice")
+        if any(block < 2 or block & (block - 1) for block in self.blocks):
+            raise ValueError("blocks must be powers of two, at least 2")
+        if any(capacity < 1 for capacity in self.capacities):
+            raise ValueError("capacities must be at least 1")
+        names = [graph.name for graph in self.graphs()]
+        if len(set(names)) != len(names):
+            raise ValueError("original is one of the graphs of the grid")
         if self.shown.graph not in {graph.name for graph in self.graphs()}:
             raise ValueError(f"shown.graph {self.shown.graph!r} is not one of the graphs")
         if not {self.shown.block, self.shown.small_block} <= set(self.blocks):
