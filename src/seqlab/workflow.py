@@ -1,21 +1,21 @@
 """What rule files import: settings of every study and scale, and fingerprints of code.
 
 Runs each time Snakemake parses the workflow, so it imports neither torch nor pandas, reads no file
-but first-party sources, and writes nothing.
+but first-party sources, and writes none but the store of `seqlab.syntax`.
 """
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from seqlab.errors import UserError
 from seqlab.spec import Spec, resolve
+from seqlab.syntax import Syntax, syntax_of
 
 SCALES = ("laptop", "ci", "paper")
 PACKAGE = Path(__file__).resolve().parent
@@ -129,7 +129,7 @@ def fingerprint(module: str) -> str:
     """Return the transitive fingerprint (16 hexadecimal digits) of a first-party module."""
     digest = hashlib.sha256()
     for name in sorted(_closure(module)):
-        digest.update(f"{name} {_syntax_hash(name)}\n".encode())
+        digest.update(f"{name} {_syntax(name).digest}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -151,67 +151,15 @@ def _closure(module: str) -> set[str]:
 
 @cache
 def _imports(module: str) -> tuple[str, ...]:
-    found: set[str] = set()
-    for node in _statements(_tree(module)):
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(module, node)
-            found.add(base)
-            found.update(f"{base}.{alias.name}" for alias in node.names)
-    return tuple(name for name in sorted(found) if _source(name))
-
-
-def _absolute(module: str, node: ast.ImportFrom) -> str:
-    if not node.level:
-        return node.module or ""
-    is_package = _is_package(module)
-    parts = module.split(".")
-    base = parts[: len(parts) - node.level + (1 if is_package else 0)]
-    return ".".join([*base, node.module] if node.module else base)
-
-
-def _is_package(module: str) -> bool:
-    source = _source(module)
-    return source is not None and source.name == "__init__.py"
+    return tuple(name for name in _syntax(module).imports if _source(name))
 
 
 @cache
-def _tree(module: str) -> ast.Module:
+def _syntax(module: str) -> Syntax:
     source = _source(module)
     if source is None:
         raise UserError(f"no first-party module {module!r}")
-    tree = ast.parse(source.read_text("utf-8"), filename=str(source))
-    for node in _statements(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                # An empty body is no valid tree to compile, but it is one to hash.
-                node.body = node.body[1:]
-    return tree
-
-
-def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """Yield a tree and every node that is or holds a statement; expressions hold none.
-
-    They are a tenth of all nodes, and this runs each time Snakemake parses the workflow.
-    """
-    pending: list[ast.AST] = [tree]
-    while pending:
-        node = pending.pop()
-        yield node
-        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            pending.extend(getattr(node, block, ()))
-
-
-@cache
-def _syntax_hash(module: str) -> str:
-    text = ast.dump(_tree(module), annotate_fields=True, include_attributes=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return syntax_of(module, source)
 
 
 def _folder(package: str) -> Path:
