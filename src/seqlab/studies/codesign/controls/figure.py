@@ -24,7 +24,7 @@ PANELS = {
     "L2_misses": "ratio of misses of the second\ncache (simulated)",
     "dram_bytes": "ratio of bytes from and to\nmemory (simulated)",
 }
-_TICKS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)
+_TICKS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0)
 
 
 def drawn(statistics: pd.DataFrame) -> pd.DataFrame:
