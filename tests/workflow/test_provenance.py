@@ -22,6 +22,8 @@ HEAVY = {
     "assets_init_model",
     "assets_train_model",
     "codesign_run_quantization",
+    "codesign_run_controls",
+    "codesign_run_synthetic",
 }
 
 
@@ -103,6 +105,8 @@ def test_packed_records_draw_every_figure_in_another_clone(built: Checkout, tmp_
     assert not (other.path / "results/ci/assets/models").exists()
     for name in (
         "figures/ci/fig2.csv",
+        "figures/ci/fig3.csv",
+        "figures/ci/fig_controls.csv",
         "results/ci/tables/table14.csv",
         "results/ci/tables/claims.csv",
     ):
