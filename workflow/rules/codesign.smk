@@ -7,6 +7,7 @@ Steps, in order: run, collect, analyse, draw and tabulate.
 
 
 include: "codesign_controls.smk"
+include: "codesign_experiments.smk"
 include: "codesign_synthetic.smk"
 
 

@@ -135,3 +135,10 @@ def _weight(model: nn.Module, name: str) -> Tensor:
     if not isinstance(layer, nn.Linear | SparseLinear):
         raise UserError(f"not a linear layer but {type(layer).__name__}", where=name)
     return layer.weight
+
+
+def weight_matrix(layer: nn.Module) -> Tensor:
+    """Return the weight (O, I) of a linear layer or a 1x1 convolution, detached."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    return weight.detach().flatten(1)

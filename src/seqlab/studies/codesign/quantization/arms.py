@@ -7,15 +7,15 @@ real (integer codes under kernel K5, for latency).
 
 from __future__ import annotations
 
-import copy
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 from seqlab.models.mamba import MambaForCausalLM
-from seqlab.models.permuting import Layout, apply_layout, relayout
+from seqlab.models.permuting import Layout
 from seqlab.models.quantize import SIMULATED, quantize_model
+from seqlab.studies.codesign import canonical
+from seqlab.studies.codesign.canonical import function_digest, in_layout, in_original_order
 
 DENSE = "dense"
 QUANTIZE_ONLY = "quantize_only"
@@ -47,20 +47,12 @@ class Arm:
 
     def canonical(self) -> MambaForCausalLM:
         """Return the function of this arm with all weights in the original order, to read only."""
-        if self.layout == Layout(self.layout.sites):
-            return self.simulated
-        result = copy.deepcopy(self.simulated)
-        relayout(result, self.layout, Layout(self.layout.sites))
-        return result
+        return in_original_order(self.simulated, self.layout)
 
     @cached_property
     def function(self) -> str:
         """SHA-256 over the canonical weights: arms that agree in it compute one function."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.canonical().state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.float().cpu().contiguous().numpy())
-        return digest.hexdigest()
+        return function_digest(self.canonical())
 
 
 @dataclass(frozen=True)
@@ -105,16 +97,10 @@ def build_arms(
     }
 
 
-def in_layout(model: MambaForCausalLM, layout: Layout) -> MambaForCausalLM:
-    """Return a copy of a model in original order, brought into `layout`."""
-    result = copy.deepcopy(model)
-    apply_layout(result, layout)
-    return result
-
-
 def moved(arm: Arm, layout: Layout) -> Arm:
     """Return a copy of an arm in another layout; codes, scales and groups stay what they are."""
-    simulated, real = copy.deepcopy(arm.simulated), copy.deepcopy(arm.real)
-    relayout(simulated, arm.layout, layout)
-    relayout(real, arm.layout, layout)
-    return Arm(simulated, real, layout)
+    return Arm(
+        canonical.moved(arm.simulated, arm.layout, layout),
+        canonical.moved(arm.real, arm.layout, layout),
+        layout,
+    )

@@ -23,16 +23,12 @@ from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
+from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.quantization.spec import AffinitySpec, SolverSpec
 
 Affinities = dict[str, npt.NDArray[np.float64]]
 
 _HIDDEN = "hidden"
-
-
-def stream(seed: int, purpose: str) -> np.random.Generator:
-    """Return the random stream of one purpose of a run, independent of its other streams."""
-    return np.random.default_rng([seed, *purpose.encode()])
 
 
 def calibration_windows(train: Tokens, spec: AffinitySpec, seed: int) -> Tensor:

@@ -23,6 +23,7 @@ from seqlab.models.generation import decode_step, new_state, prefill
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
 from seqlab.provenance.record import Check, Metric
+from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.quantization import arms as names
 from seqlab.studies.codesign.quantization.arms import Arm, Quantizer, build_arms
 from seqlab.studies.codesign.quantization.layouts import (
@@ -34,7 +35,6 @@ from seqlab.studies.codesign.quantization.layouts import (
     random_layout,
     relative_change,
     solve_layout,
-    stream,
 )
 from seqlab.studies.codesign.quantization.spec import Quantization, RunSpec
 from seqlab.threads import fewer_threads

@@ -1,0 +1,1 @@
+"""What most items of the study share: architectures, layouts, arms, and how arms are measured."""

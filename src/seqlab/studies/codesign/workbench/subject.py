@@ -1,0 +1,202 @@
+"""One architecture on the workbench: a model, what is permuted and pruned, and how it is called."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from torch import Tensor, nn
+
+from seqlab.kernels import traces
+from seqlab.kernels.sparse import BsrWeight, CsrWeight
+from seqlab.layout.permutation import Permutation
+from seqlab.models.equivalence import Inputs
+from seqlab.models.permuting import Site
+from seqlab.models.sparse_linear import SparseLinear, weight_matrix
+from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
+
+DENSE_KERNEL = "dense"
+# Traces want rows of the operand that straddle no cache line.
+_COLUMNS = 16
+
+
+@dataclass(frozen=True)
+class Score:
+    """Quality of one function.
+
+    Attributes:
+        metric: Such as `bits_per_byte` or `accuracy`.
+        value: The value, NaN where the model is not trained.
+        unit: Its unit.
+    """
+
+    metric: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product that a kernel computes in one layout.
+
+    Attributes:
+        call: Computes it.
+        trace: Addresses of one call.
+        tiles: Non-empty tiles, where the kernel stores tiles.
+    """
+
+    call: Callable[[], object]
+    trace: Callable[[], traces.Trace]
+    tiles: int = 0
+
+
+class Subject(ABC):
+    """A model with everything that is measured on it.
+
+    Attributes:
+        name: Name of the architecture in the settings.
+        spec: Its settings.
+        model: The dense model in original order, in evaluation mode.
+        sites: Its permutation sites.
+        layers: Names of the layers that T prunes and sparse kernels compute.
+        rehearsal: Whether its weights are those of a rehearsal.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: ArchitectureSpec,
+        model: nn.Module,
+        sites: Mapping[str, Site],
+        layers: tuple[str, ...],
+        *,
+        rehearsal: bool,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.model = model
+        self.sites = dict(sites)
+        self.layers = layers
+        self.rehearsal = rehearsal
+
+    @property
+    def solved(self) -> dict[str, Site]:
+        """The sites that are laid out: those whose features a pruned layer reads."""
+        read = {f"{name}.weight" for name in self.layers}
+        return {
+            name: site
+            for name, site in self.sites.items()
+            if any(axis.axis == 1 and axis.tensor in read for axis in site.axes)
+        }
+
+    @property
+    def traced(self) -> tuple[str, ...]:
+        """The pruned layers whose products are looked at by themselves, evenly spread."""
+        count = min(self.spec.traced, len(self.layers))
+        chosen = np.linspace(0, len(self.layers) - 1, count).round().astype(int)
+        return tuple(self.layers[index] for index in sorted(set(chosen.tolist())))
+
+    @property
+    def graph(self) -> scipy.sparse.csr_array | None:
+        """The adjacency whose nodes are laid out too; None where there are no nodes."""
+        return None
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes of the graph, 0 without one."""
+        return 0 if self.graph is None else int(self.graph.shape[0])
+
+    @abstractmethod
+    def calibrate(self, model: nn.Module) -> None:
+        """Run the calibration inputs through a model in original order."""
+
+    @abstractmethod
+    def gate_inputs(self) -> Inputs:
+        """Return at least 8 inputs for the equivalence gate, in original order of nodes."""
+
+    @abstractmethod
+    def caller(self, model: nn.Module, nodes: Permutation | None) -> Callable[[], Tensor]:
+        """Return the timed call of a model on fixed inputs, its nodes in the given order."""
+
+    @abstractmethod
+    def score(self, model: nn.Module) -> Score | None:
+        """Return the quality of a model in original order; None where it has none."""
+
+    def products(self, model: nn.Module, kernel: str, nodes: Permutation | None) -> list[Product]:
+        """Return the products of the traced layers on the inputs that the model gives them."""
+        with _captured(model, self.traced) as inputs, torch.inference_mode():
+            self.caller(model, nodes)()
+        return [
+            linear_product(weight_matrix(model.get_submodule(name)), inputs[name], kernel)
+            for name in self.traced
+        ]
+
+
+def linear_product(weight: Tensor, x: Tensor, kernel: str) -> Product:
+    """Return W (O, I) X (I, T) by a kernel of `seqlab.models.sparse_linear`."""
+    rows, columns = weight.shape
+    width = x.shape[1]
+    if kernel == DENSE_KERNEL:
+        out = torch.empty(rows, width)
+        return Product(
+            lambda: torch.mm(weight, x, out=out),
+            lambda: traces.dense_gemm(rows, columns, width),
+        )
+    stored = SparseLinear(weight, None, kernel).stored
+    if isinstance(stored, CsrWeight):
+        return Product(
+            lambda: stored @ x,
+            lambda: traces.csr_spmm(stored.indptr, stored.indices, columns, width),
+        )
+    assert isinstance(stored, BsrWeight)
+    return Product(
+        lambda: stored @ x,
+        lambda: traces.bsr_spmm(stored.indptr, stored.indices, stored.tile, columns, width),
+        tiles=len(stored.indices),
+    )
+
+
+@contextmanager
+def _captured(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Tensor]]:
+    """Keep the inputs of layers as operands (I, T), T padded with zeros to whole cache lines."""
+    inputs: dict[str, Tensor] = {}
+    handles = []
+    for name in names:
+        layer = model.get_submodule(name)
+
+        def keep(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            inputs[name] = _operand(args[0], module)
+
+        handles.append(layer.register_forward_pre_hook(keep))
+    try:
+        yield inputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _operand(x: Tensor, layer: nn.Module) -> Tensor:
+    flat = features_last(x, layer).t()
+    padded = -(-flat.shape[1] // _COLUMNS) * _COLUMNS
+    result = torch.zeros(flat.shape[0], padded)
+    result[:, : flat.shape[1]] = flat
+    return result
+
+
+def features_last(x: Tensor, layer: nn.Module) -> Tensor:
+    """Return the input of a linear layer or 1x1 convolution as (positions, features)."""
+    if weight_is_pointwise(layer):
+        stride = layer.stride  # type: ignore[union-attr]
+        x = x[:, :, :: stride[0], :: stride[1]].movedim(1, -1)  # type: ignore[index]
+    return x.detach().reshape(-1, x.shape[-1])
+
+
+def weight_is_pointwise(layer: nn.Module) -> bool:
+    """Return whether a layer is a 1x1 convolution."""
+    weight = layer.weight
+    return isinstance(weight, Tensor) and weight.ndim == 4

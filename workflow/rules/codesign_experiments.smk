@@ -1,0 +1,261 @@
+"""Experiments on the workbench: one rule per kind of step, for all of them.
+
+Inputs: trained models with the data they are measured on.
+Outputs: results/{scale}/codesign/{experiment}/statistics.csv; {figures,tables}/{artefact}.*.
+The step of an experiment has its name: run_main, analyse_main; that of an artefact, the artefact's.
+"""
+
+EXPERIMENT = "results/{scale}/codesign/{experiment}"
+EXPERIMENT_RUN = f"{EXPERIMENT}/runs/{{cell}}/seed-{{seed}}"
+
+
+wildcard_constraints:
+    experiment=names_at_every_scale("codesign", lambda s: s.experiments),
+    cell=names_at_every_scale(
+        "codesign", lambda s: [c for e in s.experiments.values() for c in e.cells()]
+    ),
+    artefact=names_at_every_scale(
+        "codesign",
+        lambda s: [
+            a for e in s.experiments.values() for a in (*e.figures, *e.tables)
+        ],
+    ),
+
+
+def experiment_of(wildcards):
+    """Return settings of the experiment that wildcards name."""
+    return settings("codesign", wildcards.scale).experiments[wildcards.experiment]
+
+
+def step_of(verb, wildcard):
+    """Return a params function: the step of a verb for what a wildcard names."""
+    return lambda wildcards: f"{verb}_{wildcards[wildcard]}"
+
+
+def step_spec(verb, wildcard):
+    """Return a params function: the settings of that step."""
+    return lambda wildcards: spec("codesign", f"{verb}_{wildcards[wildcard]}")(
+        wildcards
+    )
+
+
+def step_code(verb, wildcard):
+    """Return a params function: the fingerprint of that step."""
+    return lambda wildcards: code("codesign", f"{verb}_{wildcards[wildcard]}")
+
+
+def assets_of_cell(wildcards):
+    """Return the models of a cell's architectures, each followed by what it is measured on."""
+    bench = settings("codesign", wildcards.scale).workbench
+    return [
+        path
+        for name in experiment_of(wildcards).architectures(wildcards.cell)
+        for path in assets_of_architecture(
+            wildcards.scale, bench.architectures[name]
+        )
+    ]
+
+
+def assets_of_architecture(scale, architecture):
+    """Return the model folder of an architecture and the folder of its data."""
+    assets, root = settings("assets", scale), f"results/{scale}/assets"
+    name = architecture.asset
+    if architecture.kind == "mamba":
+        model = assets.models[name]
+        tokens = f"{root}/tokens/{model.corpus}/{model.tokenizer}"
+        return [f"{root}/models/{name}/trained", tokens]
+    if architecture.kind == "bert":
+        model = assets.classifiers[name]
+        examples = f"{root}/examples/{model.corpus}/{model.tokenizer}"
+        return [f"{root}/classifiers/{name}/trained", examples]
+    if architecture.kind == "resnet":
+        return [f"{root}/image_models/{name}"]
+    graph = assets.graph_networks[name].graph
+    return [f"{root}/graph_networks/{name}", f"{root}/graphs/{graph}"]
+
+
+def of_experiment(template):
+    """Return an input function: a path of the experiment that an artefact is drawn from."""
+
+    def path(wildcards):
+        study = settings("codesign", wildcards.scale)
+        experiment = study.experiment_of(wildcards.artefact)
+        return template.format(scale=wildcards.scale, experiment=experiment)
+
+    return path
+
+
+rule codesign_run_experiment:
+    input:
+        assets=unless_unpacked(f"{EXPERIMENT_RUN}/record.json", assets_of_cell),
+    output:
+        record=f"{EXPERIMENT_RUN}/record.json",
+        samples=f"{EXPERIMENT_RUN}/samples.npz",
+    log:
+        "logs/{scale}/codesign/run_{experiment}/{cell}/seed-{seed}.log",
+    benchmark:
+        "logs/{scale}/codesign/run_{experiment}/{cell}/seed-{seed}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    # It times something: nothing may run beside it.
+    threads: workflow.cores
+    resources:
+        gpu=0,
+        mem_mb=lambda wildcards: 96000 if wildcards.scale == "paper" else 6000,
+        runtime=720,
+    params:
+        step=step_of("run", "experiment"),
+        spec=step_spec("run", "experiment"),
+        code=step_code("run", "experiment"),
+    shell:
+        "python -m seqlab codesign {params.step}"
+        " --spec {params.spec:q} --code {params.code}"
+        " --assets {input.assets:q}"
+        " --record {output.record:q} --samples {output.samples:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_collect_experiment:
+    input:
+        records=lambda wildcards: [
+            f"results/{wildcards.scale}/codesign/{wildcards.experiment}/runs/{run}/record.json"
+            for run in experiment_of(wildcards).runs()
+        ],
+    output:
+        table=f"{EXPERIMENT}/observations.csv",
+    log:
+        "logs/{scale}/codesign/collect_{experiment}.log",
+    benchmark:
+        "logs/{scale}/codesign/collect_{experiment}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "collect_records"),
+        code=code("codesign", "collect_records"),
+        runs=f"{EXPERIMENT}/runs",
+    # The folder, not every record: a shell command is limited to 128 KiB.
+    shell:
+        "python -m seqlab codesign collect_records"
+        " --spec {params.spec:q} --code {params.code}"
+        " --runs {params.runs:q} --table {output.table:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_analyse_experiment:
+    input:
+        table=f"{EXPERIMENT}/observations.csv",
+    output:
+        statistics=f"{EXPERIMENT}/statistics.csv",
+    log:
+        "logs/{scale}/codesign/analyse_{experiment}.log",
+    benchmark:
+        "logs/{scale}/codesign/analyse_{experiment}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        step=step_of("analyse", "experiment"),
+        spec=step_spec("analyse", "experiment"),
+        code=step_code("analyse", "experiment"),
+    shell:
+        "python -m seqlab codesign {params.step}"
+        " --spec {params.spec:q} --code {params.code}"
+        " --table {input.table:q} --statistics {output.statistics:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_draw_experiment:
+    input:
+        statistics=of_experiment(f"{EXPERIMENT}/statistics.csv"),
+        observations=of_experiment(f"{EXPERIMENT}/observations.csv"),
+    output:
+        pdf="results/{scale}/codesign/figures/{artefact}.pdf",
+        png="results/{scale}/codesign/figures/{artefact}.png",
+        csv="results/{scale}/codesign/figures/{artefact}.csv",
+    log:
+        "logs/{scale}/codesign/draw_{artefact}.log",
+    benchmark:
+        "logs/{scale}/codesign/draw_{artefact}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        step=step_of("draw", "artefact"),
+        spec=step_spec("draw", "artefact"),
+        code=step_code("draw", "artefact"),
+    shell:
+        "python -m seqlab codesign {params.step}"
+        " --spec {params.spec:q} --code {params.code}"
+        " --statistics {input.statistics:q} --observations {input.observations:q}"
+        " --pdf {output.pdf:q} --png {output.png:q} --csv {output.csv:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_tabulate_experiment:
+    input:
+        statistics=of_experiment(f"{EXPERIMENT}/statistics.csv"),
+        observations=of_experiment(f"{EXPERIMENT}/observations.csv"),
+    output:
+        csv="results/{scale}/codesign/tables/{artefact}.csv",
+        md="results/{scale}/codesign/tables/{artefact}.md",
+        tex="results/{scale}/codesign/tables/{artefact}.tex",
+    log:
+        "logs/{scale}/codesign/tabulate_{artefact}.log",
+    benchmark:
+        "logs/{scale}/codesign/tabulate_{artefact}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        step=step_of("tabulate", "artefact"),
+        spec=step_spec("tabulate", "artefact"),
+        code=step_code("tabulate", "artefact"),
+    shell:
+        "python -m seqlab codesign {params.step}"
+        " --spec {params.spec:q} --code {params.code}"
+        " --statistics {input.statistics:q} --observations {input.observations:q}"
+        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q}"
+        " > {log:q} 2>&1"
+
+
+rule codesign_facts_experiment:
+    input:
+        statistics=of_experiment(f"{EXPERIMENT}/statistics.csv"),
+    output:
+        facts="results/{scale}/codesign/figures/{artefact}.json",
+    log:
+        "logs/{scale}/codesign/facts_{artefact}.log",
+    benchmark:
+        "logs/{scale}/codesign/facts_{artefact}.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("codesign", "state_facts"),
+        code=code("codesign", "state_facts"),
+    shell:
+        "python -m seqlab codesign state_facts"
+        " --spec {params.spec:q} --code {params.code}"
+        " --statistics {input.statistics:q} --facts {output.facts:q}"
+        " > {log:q} 2>&1"
