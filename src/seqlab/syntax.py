@@ -40,6 +40,7 @@ class _Store:
     def __init__(self) -> None:
         self.known: dict[str, list[object]] | None = None
         self.used: dict[str, list[object]] = {}
+        self.registered = False
 
     def get(self, key: str) -> Syntax | None:
         if self.known is None:
@@ -51,8 +52,9 @@ class _Store:
         return None
 
     def put(self, key: str, syntax: Syntax) -> None:
-        if not any(entry not in (self.known or {}) for entry in self.used):
+        if not self.registered:
             atexit.register(self.write)
+            self.registered = True
         self.used[key] = [list(syntax.imports), syntax.digest]
 
     def write(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from seqlab.errors import UserError
 from seqlab.reference import load_config, write_reference
 from seqlab.workflow import SCALES, Settings, step_module, study_names
 
@@ -52,7 +54,28 @@ def test_settings_are_valid_at_every_scale(settings: Settings, scale: str) -> No
 
 
 def test_generated_documentation_is_current() -> None:
-    write_reference(ROOT, check=True)
+    assert write_reference(ROOT, check=True) == 0
+
+
+@pytest.mark.parametrize("drift", ["a value in the configuration", "a page", "a page is missing"])
+def test_documentation_that_drifted_is_found(drift: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    write_reference(tmp_path, check=False)
+    assert write_reference(tmp_path, check=True) == 0
+    page = tmp_path / "docs/settings.md"
+    match drift:
+        case "a value in the configuration":
+            config = tmp_path / "config/studies/codesign.yaml"
+            text = config.read_text()
+            config.write_text(re.sub(r"parity_seeds: \d+", "parity_seeds: 2", text, count=1))
+            assert config.read_text() != text
+        case "a page":
+            page.write_text(page.read_text().replace("| laptop |", "| desktop |", 1))
+        case _:
+            page.unlink()
+    with pytest.raises(UserError, match="out of date") as caught:
+        write_reference(tmp_path, check=True)
+    assert "docs/settings.md" in str(caught.value)
 
 
 @pytest.mark.parametrize("name,extras", [("cpu", ()), ("gpu", ("gpu",))])

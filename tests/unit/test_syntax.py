@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from seqlab.syntax import STORE, parse
+from seqlab import syntax
+from seqlab.syntax import STORE, Syntax, parse
 from seqlab.workflow import fingerprint
 
 SOURCE = b'''"""A docstring."""
@@ -94,3 +95,18 @@ def test_a_damaged_store_is_done_without(text: str, tmp_path: Path) -> None:
     assert found == fingerprint("seqlab.stats.paired")
     assert parsed > 0
     assert run(tmp_path) == (found, 0)
+
+
+def test_writing_at_the_end_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(syntax.atexit, "register", asked.append)
+    store = syntax._Store()
+    store.known = {"kept": [["numpy"], "digest"], "damaged": ["nonsense"], "another": []}
+    assert store.get("kept") == Syntax(("numpy",), "digest")
+    assert asked == [], "nothing new to write"
+    # An entry that is there but damaged counts as new, like one that is not.
+    for key in ("damaged", "another", "missing"):
+        assert store.get(key) is None
+        store.put(key, Syntax((), key))
+    assert asked == [store.write]
+    assert store.used.keys() == {"kept", "damaged", "another", "missing"}

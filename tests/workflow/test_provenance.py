@@ -43,7 +43,8 @@ def test_explain_names_runs_weights_data_commit_and_machine(built: Checkout) -> 
 
 
 def test_verify_passes_on_a_fresh_build(built: Checkout) -> None:
-    built.run("python", "-m", "seqlab", "verify", "--scale", "ci")
+    result = built.run("python", "-m", "seqlab", "verify", "--scale", "ci")
+    assert result.stdout == "results/ci: every artefact is what its record says\n"
 
 
 @pytest.mark.parametrize(

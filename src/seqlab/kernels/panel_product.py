@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from seqlab.kernels.jit import device
-from seqlab.kernels.simd import fma, load, splat, store
+from seqlab.kernels.simd import fma, load, splat, store_four
 
 
 @device
@@ -41,18 +41,10 @@ def _product_of_four(
         value = splat(x[x_row + 3, x_col + k])
         d0, d1 = fma(value, w0, d0), fma(value, w1, d1)
         d2, d3 = fma(value, w2, d2), fma(value, w3, d3)
-    _store_panel(out, o_row, o_col, a0, a1, a2, a3)
-    _store_panel(out, o_row + 1, o_col, b0, b1, b2, b3)
-    _store_panel(out, o_row + 2, o_col, c0, c1, c2, c3)
-    _store_panel(out, o_row + 3, o_col, d0, d1, d2, d3)
-
-
-@device
-def _store_panel(out: Any, row: int, col: int, v0: Any, v1: Any, v2: Any, v3: Any) -> None:
-    store(out, row, col, v0)
-    store(out, row, col + 16, v1)
-    store(out, row, col + 32, v2)
-    store(out, row, col + 48, v3)
+    store_four(out, o_row, o_col, a0, a1, a2, a3)
+    store_four(out, o_row + 1, o_col, b0, b1, b2, b3)
+    store_four(out, o_row + 2, o_col, c0, c1, c2, c3)
+    store_four(out, o_row + 3, o_col, d0, d1, d2, d3)
 
 
 @device
@@ -68,7 +60,7 @@ def _product_of_one(
         a1 = fma(value, load(w, w_row + k, 16), a1)
         a2 = fma(value, load(w, w_row + k, 32), a2)
         a3 = fma(value, load(w, w_row + k, 48), a3)
-    _store_panel(out, o_row, o_col, a0, a1, a2, a3)
+    store_four(out, o_row, o_col, a0, a1, a2, a3)
 
 
 @device

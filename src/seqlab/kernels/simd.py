@@ -73,6 +73,15 @@ def aligned_tiles(count: int) -> Any:
     return memory[shift : shift + count * LANES].reshape((count, LANES))
 
 
+@device
+def store_four(array: Any, row: int, column: int, v0: Any, v1: Any, v2: Any, v3: Any) -> None:
+    """Write four vectors side by side to `array[row, column : column + 64]`."""
+    store(array, row, column, v0)
+    store(array, row, column + LANES, v1)
+    store(array, row, column + 2 * LANES, v2)
+    store(array, row, column + 3 * LANES, v3)
+
+
 __all__ = [
     "LANES",
     "add",
@@ -89,6 +98,7 @@ __all__ = [
     "scale_by_exponent_bits",
     "splat",
     "store",
+    "store_four",
     "store_part",
     "store_tile",
     "sub",

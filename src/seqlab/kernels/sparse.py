@@ -24,7 +24,17 @@ from numba import prange
 from torch import Tensor
 
 from seqlab.kernels.jit import device, follow_torch_threads, kernel
-from seqlab.kernels.simd import LANES, add, fma, load, load_part, splat, store, store_part
+from seqlab.kernels.simd import (
+    LANES,
+    add,
+    fma,
+    load,
+    load_part,
+    splat,
+    store,
+    store_four,
+    store_part,
+)
 
 TILES = (8, 16, 32, 64)
 _BLOCK = 4 * LANES
@@ -207,10 +217,7 @@ def _csr_block(
         a1 = fma(v, load(x, c, column + 16), a1)
         a2 = fma(v, load(x, c, column + 32), a2)
         a3 = fma(v, load(x, c, column + 48), a3)
-    store(y, row, column, add(a0, b0))
-    store(y, row, column + 16, add(a1, b1))
-    store(y, row, column + 32, add(a2, b2))
-    store(y, row, column + 48, add(a3, b3))
+    store_four(y, row, column, add(a0, b0), add(a1, b1), add(a2, b2), add(a3, b3))
 
 
 @device
@@ -273,18 +280,10 @@ def _bsr_block(
             v = splat(values[weight + k, top + 3])
             d0, d1, d2, d3 = fma(v, x0, d0), fma(v, x1, d1), fma(v, x2, d2), fma(v, x3, d3)
     row = tile_row * tile + top
-    _store_block(y, row, column, a0, a1, a2, a3)
-    _store_block(y, row + 1, column, b0, b1, b2, b3)
-    _store_block(y, row + 2, column, c0, c1, c2, c3)
-    _store_block(y, row + 3, column, d0, d1, d2, d3)
-
-
-@device
-def _store_block(y: Any, row: int, column: int, v0: Any, v1: Any, v2: Any, v3: Any) -> None:
-    store(y, row, column, v0)
-    store(y, row, column + 16, v1)
-    store(y, row, column + 32, v2)
-    store(y, row, column + 48, v3)
+    store_four(y, row, column, a0, a1, a2, a3)
+    store_four(y, row + 1, column, b0, b1, b2, b3)
+    store_four(y, row + 2, column, c0, c1, c2, c3)
+    store_four(y, row + 3, column, d0, d1, d2, d3)
 
 
 @device

@@ -61,17 +61,7 @@ def csr_spmm(indptr: Integers, indices: Integers, columns: int, width: int) -> T
         ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
     rows = len(indptr) - 1
-    place = AddressMap().place
-    bases = np.array(
-        [
-            place(len(indptr)),
-            place(len(indices)),
-            place(len(indices)),
-            place(columns * width),
-            place(rows * width),
-        ],
-        np.int64,
-    )
+    bases = _bases(len(indptr), len(indices), len(indices), columns * width, rows * width)
     blocks = _column_blocks(width)
     vectors = -(-blocks[:, 1] // VECTOR_BYTES)
     cost = len(blocks) + vectors.sum() + np.diff(indptr) * (2 * len(blocks) + vectors.sum())
@@ -96,18 +86,8 @@ def bsr_spmm(indptr: Integers, indices: Integers, tile: int, columns: int, width
     Raises:
         ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
-    tile_rows = len(indptr) - 1
-    place = AddressMap().place
-    bases = np.array(
-        [
-            place(len(indptr)),
-            place(len(indices)),
-            place(len(indices) * tile * tile),
-            place(columns * width),
-            place(tile_rows * tile * width),
-        ],
-        np.int64,
-    )
+    rows, stored = (len(indptr) - 1) * tile, len(indices) * tile * tile
+    bases = _bases(len(indptr), len(indices), stored, columns * width, rows * width)
     blocks = _column_blocks(width)
     wide = blocks[:, 1] > VECTOR_BYTES
     groups = np.where(wide, tile // _WIDE_ROWS, tile // _NARROW_ROWS)
@@ -131,8 +111,7 @@ def gather_scalars(indptr: Integers, indices: Integers, neurons: int) -> Trace:
         indices: (active,) positions of the active neurons, in the order they are read.
         neurons: Length of h and bias.
     """
-    place = AddressMap().place
-    bases = np.array([place(len(indices)), place(neurons), place(neurons)], np.int64)
+    bases = _bases(len(indices), neurons, neurons)
     starts, inner = np.asarray(indptr, np.int64), np.asarray(indices, np.int64)
 
     def fill(first: int, last: int, addresses: Any, writes: Any) -> None:
@@ -154,8 +133,7 @@ def dense_gemm(rows: int, columns: int, width: int, block: int = 4) -> Trace:
         ValueError: Rows of X would straddle cache lines: T neither divides 16 nor is a multiple.
     """
     _column_blocks(width)
-    place = AddressMap().place
-    bases = np.array([place(rows * columns), place(columns * width), place(rows * width)], np.int64)
+    bases = _bases(rows * columns, columns * width, rows * width)
     vectors = -(-width * _ITEM // VECTOR_BYTES)
     heights = np.minimum(block, rows - np.arange(0, rows, block))
     cost = vectors * (columns * (1 + heights) + heights)
@@ -187,6 +165,12 @@ def random_walk(
         nodes,
     )
     return nodes
+
+
+def _bases(*items: int) -> npt.NDArray[np.int64]:
+    """Return the base addresses of arrays of so many elements, in the order of the kernel's."""
+    place = AddressMap().place
+    return np.array([place(count) for count in items], np.int64)
 
 
 def _column_blocks(width: int) -> npt.NDArray[np.int64]:

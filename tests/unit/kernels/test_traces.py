@@ -68,6 +68,10 @@ def watched_kernel(monkeypatch: pytest.MonkeyPatch, name: str, *arrays: Any) -> 
     def store(array: Any, row: int, column: int, *_: Any) -> None:
         array.vector(row, column, True)
 
+    def store_four(array: Any, row: int, column: int, *_: Any) -> None:
+        for offset in range(0, 64, 16):
+            array.vector(row, column + offset, True)
+
     names = {
         "Any": Any,
         "np": np,
@@ -78,6 +82,7 @@ def watched_kernel(monkeypatch: pytest.MonkeyPatch, name: str, *arrays: Any) -> 
         "load": load,
         "load_part": load,
         "store": store,
+        "store_four": store_four,
         "store_part": store,
         "splat": lambda value: zero,
         "fma": lambda a, b, c: c,

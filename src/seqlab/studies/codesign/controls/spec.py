@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.caches import CacheSpec, check_caches
+from seqlab.studies.codesign.timing import TimingSpec
 
 
 class DenseSpec(Spec):
@@ -36,18 +37,11 @@ class SparseSpec(Spec):
     width: int = setting("Columns of the operand.", ge=1)
 
 
-class LatencySpec(Spec):
+class LatencySpec(TimingSpec):
     """How latency is measured."""
 
     dense_repeats: int = setting("Timed dense products per arm and run.", ge=3)
     sparse_repeats: int = setting("Timed sparse products per arm and run.", ge=3)
-    warmup_max: int = setting("Most warm-up calls per arm.", ge=1)
-    max_foreign_load: float = setting(
-        "Cores that other processes may use while timing; above it the run refuses its record.",
-        unit="cores",
-        gt=0,
-    )
-    attempts: int = setting("Timing attempts before a loaded machine fails the run.", ge=1)
 
 
 class RunSpec(Spec):

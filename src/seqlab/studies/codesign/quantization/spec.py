@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import StringConstraints, model_validator
 
 from seqlab.spec import Spec, setting
+from seqlab.studies.codesign.timing import TimingSpec
 
 SCHEME_PATTERN = r"per_tensor|per_channel|group[1-9][0-9]*"
 Scheme = Annotated[str, StringConstraints(pattern=rf"^(?:{SCHEME_PATTERN})$")]
@@ -60,23 +61,16 @@ class QualitySpec(Spec):
     length: int = setting("Predicted tokens per window.", unit="tokens", ge=8)
 
 
-class LatencySpec(Spec):
+class LatencySpec(TimingSpec):
     """How latency is measured."""
 
     threads: int = setting("Compute threads of the timed work; at most `threads`.", ge=1)
     prefill_tokens: int = setting("Prompt length of the prefill, batch 1.", unit="tokens", ge=8)
     prefill_repeats: int = setting("Timed prefills per arm and run.", ge=3)
     decode_repeats: int = setting("Timed decode steps per arm and run.", ge=3)
-    warmup_max: int = setting("Most warm-up calls per arm.", ge=1)
     planted_slowdown: float = setting(
         "Relative slow-down of the positive control.", source="codesign.md 2.2", gt=0, lt=1
     )
-    max_foreign_load: float = setting(
-        "Cores that other processes may use while timing; above it the run refuses its record.",
-        unit="cores",
-        gt=0,
-    )
-    attempts: int = setting("Timing attempts before a loaded machine fails the run.", ge=1)
 
 
 class MarginsSpec(Spec):

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.caches import CacheSpec, check_caches
+from seqlab.studies.codesign.timing import TimingSpec
 
 Kind = Literal["mamba", "bert", "resnet", "graph"]
 
@@ -51,16 +52,9 @@ class SolverSpec(Spec):
     )
 
 
-class TimingSpec(Spec):
+class BenchTimingSpec(TimingSpec):
     """How every latency of the workbench is measured."""
 
-    warmup_max: int = setting("Most warm-up calls per arm.", ge=1)
-    max_foreign_load: float = setting(
-        "Cores that other processes may use while timing; above it the run refuses its record.",
-        unit="cores",
-        gt=0,
-    )
-    attempts: int = setting("Timing attempts before a loaded machine fails the run.", ge=1)
     threads: int = setting("Compute threads of the timed work.", ge=1)
 
 
@@ -70,7 +64,7 @@ class WorkbenchSpec(Spec):
     architectures: dict[str, ArchitectureSpec] = setting("Architectures by name.")
     caches: tuple[CacheSpec, ...] = setting("Simulated caches, the first nearest.", min_length=2)
     solver: SolverSpec = setting("Solver.")
-    timing: TimingSpec = setting("Timing.")
+    timing: BenchTimingSpec = setting("Timing.")
     gate: float = setting(
         "Largest absolute difference of fp64 logits that a layout may cause.",
         source="codesign.md 1.6",
