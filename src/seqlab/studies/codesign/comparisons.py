@@ -27,7 +27,8 @@ from seqlab.studies.codesign.experiment import AnalyseSpec
 
 PLACE = ("cell", "kernel", "level")
 STATISTICS = [
-    *("item", "contrast", *PLACE, "treatment", "control", "metric", "provenance", "device"),
+    *("item", "contrast", "cell", "model", "kernel", "level"),
+    *("treatment", "control", "metric", "provenance", "device"),
     *CONTRAST_COLUMNS,
 ]
 LATENCIES = ("latency_ms", "site_latency_ms")
@@ -125,7 +126,8 @@ def _contrasts(
             alpha=spec.alpha,
             labels=FASTER_SLOWER if metric in LATENCIES else LOWER_HIGHER,
         )
-        yield dict(zip(PLACE, map(str, place), strict=True)), contrast
+        labels = dict(zip(PLACE, map(str, place), strict=True))
+        yield labels | {"model": part["model"].iloc[0]}, contrast
 
 
 def margin_of(metric: str, spec: AnalyseSpec) -> float:

@@ -99,6 +99,10 @@ class Experiment(Spec):
         """Return what the statistics read."""
         return AnalyseSpec(alpha=self.alpha, margin=self.margin, quality_margin=self.quality_margin)
 
+    def draw_spec(self, artefact: str, scale: str) -> DrawSpec:
+        """Return what a figure or table reads."""
+        return DrawSpec(scale=scale, margin=self.margin)
+
     def facts(self, bench: WorkbenchSpec) -> dict[str, Any]:
         """Return what captions state beside n, devices and noise."""
         return {}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.controls.spec import ControlsSpec
-from seqlab.studies.codesign.experiment import CollectSpec, DrawSpec, Experiment, FactsSpec
+from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
@@ -67,7 +67,7 @@ class CodesignSpec(Spec):
             return experiment.run_spec(self.workbench, wildcards["cell"], int(wildcards["seed"]))
         if verb in ("draw", "tabulate"):
             experiment = self.experiments[self.experiment_of(name)]
-            return DrawSpec(scale=wildcards["scale"], margin=experiment.margin)
+            return experiment.draw_spec(name, wildcards["scale"])
         raise KeyError(step)
 
     def _shared_step(self, step: str, wildcards: Mapping[str, str]) -> Spec:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from seqlab.provenance.atomic import write_text
 from seqlab.provenance.observations import observations
+from seqlab.provenance.record import Record
 from seqlab.spec import InFolder, Out
 from seqlab.studies.codesign.experiment import CollectSpec
 
-COLUMNS = ("cell", "kernel", "level", "arm", "seed")
+COLUMNS = ("cell", "model", "kernel", "level", "arm", "seed")
 
 
 def collect_records(spec: CollectSpec, *, runs: InFolder, table: Out) -> None:
@@ -17,7 +18,10 @@ def collect_records(spec: CollectSpec, *, runs: InFolder, table: Out) -> None:
         UserError: A record is missing, damaged or of another schema.
     """
     paths = [runs / member for member in spec.members("runs")]
-    text = observations(
-        paths, COLUMNS, lambda record, arm: (record.cell["cell"], *arm.split("/"), record.seed)
-    )
-    write_text(table, text)
+    write_text(table, observations(paths, COLUMNS, _place))
+
+
+def _place(record: Record, arm: str) -> tuple[object, ...]:
+    """Return what tells a row apart; runs on nothing but drawn data have no model."""
+    cell = record.cell
+    return (cell["cell"], cell.get("model", ""), *arm.split("/"), record.seed)
