@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
+from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
@@ -23,6 +24,7 @@ class CodesignSpec(Spec):
     synthetic: SyntheticSpec = setting("Figure 3: hit rate of a walk over a community graph.")
     workbench: WorkbenchSpec = setting("What the experiments below share.")
     main: MainSpec = setting("Table 1, and what is read off its runs.")
+    layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
 
     @property
     def experiments(self) -> dict[str, Experiment]:

@@ -38,7 +38,7 @@ from seqlab.studies.codesign.workbench.layouts import (
     solve_order,
     worth,
 )
-from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
+from seqlab.studies.codesign.workbench.spec import BenchTimingSpec, WorkbenchSpec
 from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL, Product, Score, Subject
 from seqlab.threads import fewer_threads
 
@@ -162,34 +162,55 @@ class Bench:
         *,
         before_each: Callable[[], object] | None = None,
     ) -> tuple[Latency, list[ForeignLoad]]:
-        """Time calls against each other on a quiet machine.
+        """Time calls against each other on a quiet machine; see `time_quietly`."""
+        return time_quietly(
+            self.spec.timing, self.seed, calls, repeats, purpose, before_each=before_each
+        )
 
-        Raises:
-            UserError: Other processes used more than the limit in every attempt.
-        """
-        timing = self.spec.timing
-        rng = stream(self.seed, f"arm_order/{purpose}")
-        # Tensors of arms that were made in one order differ in where they lie: draw the warm-up
-        # order too.
-        shuffled = {name: calls[name] for name in rng.permutation(list(calls)).tolist()}
 
-        def measure() -> Latency:
-            return measure_interleaved(
-                shuffled,
-                repeats=repeats,
-                rng=rng,
-                warmup=Warmup(window=3, max_calls=timing.warmup_max),
-                threads=timing.threads,
-                before_each=before_each,
-            )
+def time_quietly(
+    timing: BenchTimingSpec,
+    seed: int,
+    calls: Calls,
+    repeats: int,
+    purpose: str,
+    *,
+    before_each: Callable[[], object] | None = None,
+) -> tuple[Latency, list[ForeignLoad]]:
+    """Time calls against each other on a quiet machine.
 
-        with torch.inference_mode(), fewer_threads(timing.threads):
-            return measure_quietly(
-                measure,
-                limit=timing.max_foreign_load,
-                attempts=timing.attempts,
-                key="codesign.workbench.timing.max_foreign_load",
-            )
+    Args:
+        timing: Warm-up, threads and the load that is tolerated.
+        seed: Seed of the run.
+        calls: Arm -> call.
+        repeats: Timed calls per arm.
+        purpose: Names the random stream of the order of arms.
+        before_each: Untimed call before every sample.
+
+    Raises:
+        UserError: Other processes used more than the limit in every attempt.
+    """
+    rng = stream(seed, f"arm_order/{purpose}")
+    # The order of warming up is drawn as well as that of timing.
+    shuffled = {name: calls[name] for name in rng.permutation(list(calls)).tolist()}
+
+    def measure() -> Latency:
+        return measure_interleaved(
+            shuffled,
+            repeats=repeats,
+            rng=rng,
+            warmup=Warmup(window=3, max_calls=timing.warmup_max),
+            threads=timing.threads,
+            before_each=before_each,
+        )
+
+    with torch.inference_mode(), fewer_threads(timing.threads):
+        return measure_quietly(
+            measure,
+            limit=timing.max_foreign_load,
+            attempts=timing.attempts,
+            key="codesign.workbench.timing.max_foreign_load",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,288 @@
+"""Statistics over layouts: correlations, and how much of an effect goes through the hit rate.
+
+The unit is a layout. Those of a model are the same in every run, and a layout's latency is the mean
+over runs of its log ratio to the run's mean. Each run of the graph cell has a graph and layouts of
+its own: everything is centred by graph, correlations are averaged over graphs, and the bootstrap of
+the mediation resamples graphs.
+
+Primary, stated before the data: rank correlation of modularity and of the simulated hit rate of the
+second cache with latency, and the indirect effect (ACME) of modularity on latency through that hit
+rate. Pearson's correlations and `q_frac` in place of Newman's modularity are secondary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from seqlab.measure.noise import noise_floor
+from seqlab.stats.bootstrap import bootstrap_interval
+from seqlab.stats.contrast import DEGENERATE, INCONCLUSIVE
+from seqlab.stats.mediation import Mediation, mediate
+from seqlab.stats.multiplicity import adjust
+from seqlab.studies.codesign.comparisons import STATISTICS
+from seqlab.studies.codesign.layouts.run import AGAIN, LAYOUT
+from seqlab.studies.codesign.layouts.spec import GRAPH_CELL, LayoutsAnalyseSpec
+
+LATENCY, HITS = "site_latency_ms", "L2_hit_rate"
+# Correlation -> (first, second) of a pair.
+PAIRS = {
+    "q_newman_hits": ("q_newman", HITS),
+    "q_frac_hits": ("q_frac", HITS),
+    "hits_latency": (HITS, LATENCY),
+    "q_newman_latency": ("q_newman", LATENCY),
+    "q_frac_latency": ("q_frac", LATENCY),
+}
+_CHUNK = 500
+_FIXED = 1e-9
+
+
+def analyse(observations: pd.DataFrame, spec: LayoutsAnalyseSpec) -> pd.DataFrame:
+    """Return correlations and mediation of every cell, and the noise of identical layouts."""
+    rows: list[dict[str, Any]] = []
+    for (device, cell), part in observations.groupby(["device", "cell"], sort=False):
+        labels = {
+            "device": device,
+            "cell": cell,
+            "model": part["model"].iloc[0],
+            "kernel": part["kernel"].iloc[0],
+            "level": "all",
+        }
+        table = layout_table(part)
+        rows += [labels | row for row in _noise(part)]
+        correlations = [labels | row for row in _correlations(table, str(cell), spec)]
+        corrected = adjust([row["p_raw"] for row in correlations], "holm")
+        for row, p in zip(correlations, corrected, strict=True):
+            rows.append(row | {"p_holm": float(p)})
+        rows += [labels | row for row in _mediation(table, str(cell), spec)]
+    return pd.DataFrame(rows).reindex(columns=STATISTICS)
+
+
+def layout_table(part: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per layout of a cell: worth, hit rate, and latency as a log ratio.
+
+    Columns: graph (the run's seed, 0 for the layouts of a model), level, q_newman, q_frac,
+    L2_hit_rate (NaN where nothing reached the second cache), site_latency_ms (log ratio), runs.
+    """
+    rows = part[part["arm"] == LAYOUT]
+    wide = rows.pivot_table(index=["seed", "level"], columns="metric", values="value")
+    for column in ("q_newman", "q_frac", HITS, LATENCY):
+        if column not in wide:
+            wide[column] = math.nan
+    wide = wide.reset_index()
+    logs = np.log(wide[LATENCY])
+    wide[LATENCY] = logs - logs.groupby(wide["seed"]).transform("mean")
+    per_graph = str(part["cell"].iloc[0]) == GRAPH_CELL
+    wide["graph"] = wide["seed"] if per_graph else 0
+    wide["runs"] = 1
+    means = {name: "mean" for name in ("q_newman", "q_frac", HITS, LATENCY)}
+    table = wide.groupby(["graph", "level"], sort=True).agg({**means, "runs": "sum"}).reset_index()
+    return table
+
+
+def _noise(part: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield how far the two identical layouts of each run are apart."""
+    timed = part[part["metric"] == LATENCY].pivot_table(index="seed", columns="arm", values="value")
+    if AGAIN not in timed:
+        return
+    first = part[(part["metric"] == LATENCY) & (part["arm"] == AGAIN)]
+    same = part[
+        (part["metric"] == LATENCY)
+        & (part["arm"] == LAYOUT)
+        & part["level"].isin(first["level"].unique())
+    ]
+    pair = first.set_index("seed")["value"], same.set_index("seed")["value"]
+    both = pd.concat(pair, axis=1, keys=["again", "first"]).dropna()
+    limit = noise_floor(both["again"], both["first"]).limit
+    yield {
+        "item": "mechanism",
+        "contrast": "aa",
+        "metric": LATENCY,
+        "provenance": "measured",
+        "n": len(both),
+        "estimate": float(np.log(both["again"] / both["first"]).mean()),
+        "noise_limit": math.expm1(limit),
+        "test": "prediction limit of one run",
+    }
+
+
+def _correlations(
+    table: pd.DataFrame, cell: str, spec: LayoutsAnalyseSpec
+) -> Iterator[dict[str, Any]]:
+    for name, (x, y) in PAIRS.items():
+        for kind, ranked in (("spearman", True), ("pearson", False)):
+            rng = np.random.default_rng([spec.seed, *f"{cell}/{name}/{kind}".encode()])
+            row = _correlation(table, x, y, ranked, spec, rng)
+            yield {"item": "mechanism", "contrast": name, "metric": kind, **row}
+
+
+def _correlation(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    ranked: bool,
+    spec: LayoutsAnalyseSpec,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Return one correlation with its interval, over layouts or averaged over graphs."""
+    provenance = "simulated" if HITS in (x, y) else "measured"
+    row: dict[str, Any] = {"provenance": provenance, "p_raw": math.nan}
+    groups = [part[[x, y]].dropna().to_numpy() for _, part in table.groupby("graph")]
+    flat = [g for g in groups if len(g) < 4 or np.ptp(g[:, 0]) < _FIXED or np.ptp(g[:, 1]) < _FIXED]
+    if flat:
+        fixed = next((c for k, c in ((0, x), (1, y)) if np.ptp(flat[0][:, k]) < _FIXED), x)
+        reason = f"{fixed} is the same in every layout"
+        return row | {"n": len(flat[0]), "verdict": DEGENERATE, "reason": reason, "test": "none"}
+    if len(groups) == 1:
+        return row | _over_layouts(groups[0], ranked, spec, rng)
+    return row | _over_graphs(groups, ranked, spec)
+
+
+def _over_layouts(
+    values: np.ndarray, ranked: bool, spec: LayoutsAnalyseSpec, rng: np.random.Generator
+) -> dict[str, Any]:
+    statistic: Callable[..., Any] = spearman if ranked else pearson
+    interval = bootstrap_interval(
+        (values[:, 0], values[:, 1]),
+        statistic,
+        rng=rng,
+        resamples=spec.resamples,
+        alpha=spec.alpha,
+    )
+    test = stats.spearmanr if ranked else stats.pearsonr
+    p = float(test(values[:, 0], values[:, 1]).pvalue)
+    verdict, reason = _sign(interval.low, interval.high)
+    return {
+        "n": len(values),
+        "estimate": interval.estimate,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "test": f"{test.__name__}, {interval.method} bootstrap over layouts",
+        "p_raw": p,
+        "verdict": verdict,
+        "reason": interval.fallback or reason,
+    }
+
+
+def _over_graphs(
+    groups: Sequence[np.ndarray], ranked: bool, spec: LayoutsAnalyseSpec
+) -> dict[str, Any]:
+    """Average over graphs on Fisher's scale; t interval over graphs."""
+    statistic: Callable[..., Any] = spearman if ranked else pearson
+    values = np.array([float(statistic(g[:, 0], g[:, 1], axis=-1)) for g in groups])
+    z = np.arctanh(np.clip(values, -1 + 1e-9, 1 - 1e-9))
+    mean, error = float(z.mean()), float(stats.sem(z))
+    half = float(stats.t.ppf(1 - spec.alpha / 2, len(z) - 1)) * error
+    low, high = math.tanh(mean - half), math.tanh(mean + half)
+    p = float(stats.ttest_1samp(z, 0.0).pvalue) if error > 0 else math.nan
+    verdict, reason = _sign(low, high)
+    return {
+        "n": len(groups),
+        "estimate": math.tanh(mean),
+        "ci_low": low,
+        "ci_high": high,
+        "test": f"t over graphs of Fisher's z of {'Spearman' if ranked else 'Pearson'}",
+        "p_raw": p,
+        "verdict": verdict,
+        "reason": reason,
+    }
+
+
+def _sign(low: float, high: float) -> tuple[str, str]:
+    if low > 0:
+        return "higher", "the interval lies above 0"
+    if high < 0:
+        return "lower", "the interval lies below 0"
+    return INCONCLUSIVE, "the interval holds 0"
+
+
+def pearson(x: Any, y: Any, axis: int) -> Any:
+    """Return Pearson's correlation along an axis, NaN where a sample does not vary."""
+    x = x - x.mean(axis=axis, keepdims=True)
+    y = y - y.mean(axis=axis, keepdims=True)
+    spread = np.sqrt((x * x).sum(axis=axis) * (y * y).sum(axis=axis))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 0, (x * y).sum(axis=axis) / spread, np.nan)
+
+
+def spearman(x: Any, y: Any, axis: int) -> Any:
+    """Return Spearman's rank correlation along an axis; ties share their mean rank."""
+    return pearson(stats.rankdata(x, axis=axis), stats.rankdata(y, axis=axis), axis)
+
+
+def _mediation(
+    table: pd.DataFrame, cell: str, spec: LayoutsAnalyseSpec
+) -> Iterator[dict[str, Any]]:
+    """Yield ACME, ADE, total and proportion with both intervals, or why there are none."""
+    base = {"item": "mediation", "provenance": "simulated"}
+    known = table.dropna(subset=["q_newman", HITS, LATENCY])
+    found: Mediation | None = None
+    if known.empty or np.ptp(known[HITS]) < _FIXED:
+        reason = f"{HITS} is the same in every layout: nothing can go through it"
+    else:
+        clusters = known["graph"].to_numpy() if known["graph"].nunique() > 1 else None
+        dummies = pd.get_dummies(known["graph"], drop_first=True, dtype=float).to_numpy()
+        x = known["q_newman"]
+        try:
+            found = mediate(
+                ((x - x.mean()) / x.std()).to_numpy(),
+                known[HITS].to_numpy(),
+                known[LATENCY].to_numpy(),
+                rng=np.random.default_rng([spec.seed, *cell.encode()]),
+                covariates=dummies if dummies.shape[1] else None,
+                clusters=clusters,
+                resamples=spec.resamples,
+                alpha=spec.alpha,
+            )
+            reason = ""
+        except ValueError as error:
+            reason = str(error)
+    if found is None:
+        for effect in ("acme", "ade", "total", "proportion"):
+            yield base | {
+                "contrast": effect,
+                "metric": "bca",
+                "n": len(known),
+                "verdict": DEGENERATE,
+                "reason": reason,
+                "test": "none",
+            }
+        return
+    yield from (base | row for row in _effects(found))
+
+
+def _effects(found: Mediation) -> Iterator[dict[str, Any]]:
+    units = f"{found.clusters} graphs" if found.clusters < found.n else f"{found.n} layouts"
+    for name in ("a", "b", "acme", "ade", "total"):
+        effect = found.effects[name]
+        for method, interval in (("bca", effect.bca), ("percentile", effect.percentile)):
+            verdict, reason = _sign(interval.low, interval.high)
+            yield {
+                "contrast": name,
+                "metric": method,
+                "n": found.n,
+                "estimate": effect.estimate,
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "test": f"{interval.method} bootstrap of {units}",
+                "p_raw": effect.p,
+                "verdict": verdict,
+                "reason": f"{interval.fallback or reason}; {found.caveat}",
+            }
+    share = found.proportion
+    yield {
+        "contrast": "proportion",
+        "metric": "percentile",
+        "n": found.n,
+        "estimate": math.nan if share is None else share.estimate,
+        "ci_low": math.nan if share is None else share.low,
+        "ci_high": math.nan if share is None else share.high,
+        "test": f"percentile bootstrap of {units}",
+        "verdict": DEGENERATE if share is None else _sign(share.low, share.high)[0],
+        "reason": found.proportion_reason or found.caveat,
+    }

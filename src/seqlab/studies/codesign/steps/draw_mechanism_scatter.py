@@ -1,0 +1,19 @@
+"""Step: the mechanism figure."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from seqlab.plots.save import save_drawn_data, save_figure
+from seqlab.spec import In, Out
+from seqlab.studies.codesign.experiment import DrawSpec
+from seqlab.studies.codesign.layouts.figures import scatter_figure, scatter_data
+
+
+def draw_mechanism_scatter(
+    spec: DrawSpec, *, statistics: In, observations: In, pdf: Out, png: Out, csv: Out
+) -> None:
+    """Draw the figure, and write exactly what is drawn."""
+    data = scatter_data(pd.read_csv(observations), pd.read_csv(statistics))
+    save_figure(scatter_figure(data, scale=spec.scale), pdf, png)
+    save_drawn_data(data, csv)
