@@ -32,28 +32,41 @@ def metis_blocks(
     Raises:
         UserError: pymetis is not installed.
     """
+    sizes = block_sizes(affinity.shape[0], block)
+    graph = strongest_neighbours(affinity, NEIGHBOURS)
+    return repaired(affinity, metis_parts(graph, sizes.size, rng), sizes)
+
+
+def metis_parts(graph: sp.csr_array, parts: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return (N,) parts 0..K-1 of about equal sizes, as METIS leaves them; some may be empty.
+
+    Args:
+        graph: (N, N) symmetric CSR, largest weight one, without a diagonal.
+        parts: Number of parts K.
+        rng: Draws the seed of METIS.
+
+    Raises:
+        UserError: pymetis is not installed.
+    """
     try:
         import pymetis
     except ImportError as error:
         raise UserError(
             "layout method metis needs the pymetis package, which cannot be imported",
-            fix="install seqlab with its metis extra, or choose spectral_balanced",
+            fix="install seqlab with its peers extra, or choose another method",
         ) from error
-    sizes = block_sizes(affinity.shape[0], block)
     seed = int(rng.integers(1, 2**31 - 1))
-    if sizes.size == 1:
-        return np.zeros(affinity.shape[0], np.int64)
-    graph = strongest_neighbours(affinity, NEIGHBOURS)
+    if parts == 1:
+        return np.zeros(graph.shape[0], np.int64)
     weights = np.maximum(np.rint(graph.data * _WEIGHT_LEVELS), 1).astype(np.int64)
-    # Only parts of at least one node can be asked for; empty ones are filled by the repair.
-    _, parts = pymetis.part_graph(
-        sizes.size,
+    _, labels = pymetis.part_graph(
+        parts,
         xadj=graph.indptr.astype(np.int64),
         adjncy=graph.indices.astype(np.int64),
         eweights=weights,
         options=pymetis.Options(seed=seed),
     )
-    return repaired(affinity, np.asarray(parts, dtype=np.int64), sizes)
+    return np.asarray(labels, dtype=np.int64)
 
 
 def strongest_neighbours(affinity: npt.NDArray[np.float32], neighbours: int) -> sp.csr_array:

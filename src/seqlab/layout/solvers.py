@@ -8,7 +8,21 @@ Methods:
 - `louvain`: communities of any size, concatenated; blocks of B may straddle them.
 - `metis`: METIS parts repaired to exactly B (needs pymetis).
 - `metis_refined`: the same, then the swaps of `spectral_balanced`.
-- `tsp`: greedy path through the strongest affinities, improved by 2-opt.
+- `tsp_greedy`: greedy path through the strongest affinities.
+- `tsp`: the same, improved by 2-opt.
+
+Ablations of `spectral_balanced` replace one of its parts:
+- `random_clusters`: k groups of equal size, drawn at random.
+- `kmeans`: k-means on the rows of the affinity.
+- `spectral_kmeans`: Algorithm 1 of the original study, k-means on k eigenvectors of the
+  unnormalised Laplacian.
+- `hierarchical`: leaves of an average-linkage tree.
+- `cut`: blocks of exactly B by recursive spectral bisection, without swaps.
+- `random_walk`: `spectral_balanced` on nearness of random walks instead of the affinity.
+- `random_projection`: `spectral_balanced` on correlations of randomly projected rows instead.
+
+Groups and blocks of all methods are put in order by `arrange`. Those of `kmeans` and
+`spectral_kmeans` are of any size, as those of `louvain`.
 
 Every method is deterministic given its seed and does not depend on how nodes are labelled:
 `solve(W[p][:, p])` gives the blocks of `solve(W)` under their new names (see `canonical`). The one
@@ -30,8 +44,12 @@ import numpy.typing as npt
 from seqlab.errors import UserError
 from seqlab.layout.arrange import arranged
 from seqlab.layout.balance import block_sizes, fiedler_blocks, spectral_blocks
+from seqlab.layout.bisection import bisected_blocks
 from seqlab.layout.canonical import Affinity, canonical_order, scaled_symmetric
+from seqlab.layout.clusters import kmeans_clusters, laplacian_clusters, random_clusters
 from seqlab.layout.communities import louvain
+from seqlab.layout.derived import projected_affinity, walk_affinity
+from seqlab.layout.linkage import leaf_order
 from seqlab.layout.matching import matched_blocks
 from seqlab.layout.metis import metis_blocks
 from seqlab.layout.objective import objective, q_frac, q_newman
@@ -72,7 +90,9 @@ class _Order:
     fallback: str | None = None
 
 
-def solve(affinity: Affinity, method: str, block: int, seed: int) -> Solution:
+def solve(
+    affinity: Affinity, method: str, block: int, seed: int, *, clusters: int | None = None
+) -> Solution:
     """Choose a layout that brings nodes of large affinity into the same block.
 
     Args:
@@ -81,18 +101,21 @@ def solve(affinity: Affinity, method: str, block: int, seed: int) -> Solution:
         method: One of `METHODS`.
         block: Nodes to a block, B.
         seed: Start of the method: starting vectors, perturbations, order of visits, first node.
+        clusters: Number of groups k of a method of `CLUSTER_METHODS`; ceil(D/B) if None.
 
     Raises:
         UserError: The affinity breaks one of its conditions, the method is unknown or its package
-            is missing, or `block` is below one.
+            is missing, `block` is below one, or `clusters` is outside 1..D or given to a method
+            that has no such number.
     """
-    if method not in _METHODS:
+    if method not in METHODS:
         raise UserError(f"layout method {method!r} is none of {', '.join(METHODS)}")
     if block < 1:
         raise UserError(f"a block holds at least one node, not {block}")
+    _require_clusters(clusters, method, affinity.shape[0])
     started = time.perf_counter()
     scaled = scaled_symmetric(affinity)
-    found = _solve_canonical(scaled, method, block, seed)
+    found = _solve_canonical(scaled, method, block, seed, clusters)
     runtime = time.perf_counter() - started
     layout = Permutation(found.nodes)
     if found.fallback:
@@ -110,7 +133,21 @@ def solve(affinity: Affinity, method: str, block: int, seed: int) -> Solution:
     return Solution(layout, stats)
 
 
-def _solve_canonical(scaled: Dense, method: str, block: int, seed: int) -> _Order:
+def _require_clusters(clusters: int | None, method: str, size: int) -> None:
+    if clusters is None:
+        return
+    if method not in CLUSTER_METHODS:
+        raise UserError(
+            f"layout method {method} takes no number of clusters",
+            fix=f"leave it out, or choose one of {', '.join(CLUSTER_METHODS)}",
+        )
+    if not 1 <= clusters <= size:
+        raise UserError(f"{size} nodes cannot form {clusters} clusters")
+
+
+def _solve_canonical(
+    scaled: Dense, method: str, block: int, seed: int, clusters: int | None
+) -> _Order:
     """Run a method on nodes in canonical order and translate its answer back."""
     size = scaled.shape[0]
     count = block_sizes(size, block).size
@@ -118,7 +155,12 @@ def _solve_canonical(scaled: Dense, method: str, block: int, seed: int) -> _Orde
         return _Order(np.arange(size), count)
     canonical = canonical_order(scaled)
     relabelled = np.take(scaled[canonical], canonical, axis=1)
-    found = _METHODS[method](relabelled, block, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    if method in _CLUSTERINGS:
+        labels = _CLUSTERINGS[method](relabelled, clusters or count, rng)
+        found = _clusters_in_order(relabelled, labels, rng)
+    else:
+        found = _METHODS[method](relabelled, block, rng)
     return _Order(canonical[found.nodes], found.clusters, found.fallback)
 
 
@@ -154,8 +196,29 @@ def _metis(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
 
 def _louvain(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
     labels = louvain(affinity, LOUVAIN_RESOLUTION, rng)
-    nodes, fallback = arranged(affinity, labels, rng)
-    return _Order(nodes, int(labels.max()) + 1, fallback)
+    return _clusters_in_order(affinity, labels, rng)
+
+
+def _hierarchical(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
+    return _Order(leaf_order(affinity), block_sizes(affinity.shape[0], block).size)
+
+
+def _cut(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
+    return _blocks_in_order(affinity, bisected_blocks(affinity, block), block, rng)
+
+
+def _random_walk(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
+    return _spectral_balanced(walk_affinity(affinity), block, rng)
+
+
+def _random_projection(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
+    return _spectral_balanced(projected_affinity(affinity, rng), block, rng)
+
+
+def _tsp_greedy(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
+    size = affinity.shape[0]
+    route = greedy_route(affinity, int(rng.integers(size)))
+    return _Order(route, block_sizes(size, block).size)
 
 
 def _tsp(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
@@ -184,6 +247,14 @@ def _blocks_in_order(
     return _Order(nodes, sizes.size, fallback)
 
 
+def _clusters_in_order(
+    affinity: Dense, labels: npt.NDArray[np.integer], rng: np.random.Generator
+) -> _Order:
+    """Concatenate groups of any size."""
+    nodes, fallback = arranged(affinity, labels, rng)
+    return _Order(nodes, int(labels.max()) + 1, fallback)
+
+
 def _identity(affinity: Dense, block: int, rng: np.random.Generator) -> _Order:
     size = affinity.shape[0]
     return _Order(np.arange(size), block_sizes(size, block).size)
@@ -197,6 +268,18 @@ _METHODS: dict[str, Callable[[Dense, int, np.random.Generator], _Order]] = {
     "louvain": _louvain,
     "metis": _metis,
     "metis_refined": _metis_refined,
+    "hierarchical": _hierarchical,
+    "cut": _cut,
+    "random_walk": _random_walk,
+    "random_projection": _random_projection,
+    "tsp_greedy": _tsp_greedy,
     "tsp": _tsp,
 }
-METHODS = tuple(_METHODS)
+# Affinity, number of groups and generator to the (D,) group of each node, none empty.
+_CLUSTERINGS: dict[str, Callable[[Dense, int, np.random.Generator], npt.NDArray[np.int64]]] = {
+    "random_clusters": lambda affinity, k, rng: random_clusters(affinity.shape[0], k, rng),
+    "kmeans": kmeans_clusters,
+    "spectral_kmeans": laplacian_clusters,
+}
+CLUSTER_METHODS = tuple(_CLUSTERINGS)
+METHODS = (*_METHODS, *CLUSTER_METHODS)

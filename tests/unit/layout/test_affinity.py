@@ -12,6 +12,7 @@ from seqlab.layout.affinity import (
     StreamingCoactivation,
     StreamingCorrelation,
     affinity,
+    sensitivity,
     structural_coaccess,
 )
 
@@ -124,6 +125,47 @@ def test_coactivation_by_threshold_counts_pairs():
     )
 
 
+def test_coactivation_of_flags_streamed_in_batches():
+    active = np.random.default_rng(3).random((50, 6)) < [0.1, 0.3, 0.5, 0.7, 0.9, 0.0]
+    stream = StreamingCoactivation(6, threshold=0.0)
+    for batch in np.split(active, [7, 30]):
+        stream.update(batch)
+    plain = np.array(
+        [[np.mean(active[:, i] & active[:, j]) * (i != j) for j in range(6)] for i in range(6)]
+    )
+    np.testing.assert_allclose(stream.affinity(), plain)
+    often = np.sqrt(np.outer(active.mean(axis=0), active.mean(axis=0)))
+    expected = np.divide(plain, often, out=np.zeros_like(plain), where=often > 0)
+    np.testing.assert_allclose(stream.affinity(normalised=True), expected)
+
+
+def test_sensitivity_is_the_first_order_change_and_streams():
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(6, 5, 4, generator=generator, requires_grad=True)
+    target = torch.randn(6, 5, 4, generator=generator)
+    loss = ((hidden - target) ** 2).sum()
+    loss.backward()
+    found = sensitivity(hidden, hidden.grad)
+    for place in [(0, 0, 0), (5, 4, 3), (2, 1, 0)]:
+        scaled = hidden.detach().double().clone()
+        scaled[place] *= 1 - 1e-6
+        before = ((hidden.detach().double() - target.double()) ** 2).sum()
+        change = ((scaled - target.double()) ** 2).sum() - before
+        assert found[place] == pytest.approx(abs(float(change)) / 1e-6, rel=1e-3)
+    stream = StreamingCorrelation(4)
+    for half in (slice(0, 2), slice(2, 6)):
+        stream.update(sensitivity(hidden[half], hidden.grad[half]))
+    flat = np.abs((hidden * hidden.grad).detach().double().numpy()).reshape(-1, 4)
+    np.testing.assert_allclose(stream.correlation(), np.corrcoef(flat, rowvar=False), atol=1e-6)
+
+
+def test_sensitivity_of_half_precision_does_not_underflow_and_shapes_must_fit():
+    tiny = torch.full((2, 3), 1e-6, dtype=torch.float16)
+    assert (sensitivity(tiny, tiny) > 0).all()
+    with pytest.raises(UserError, match=r"\(3, 2\) do not fit activations of shape \(2, 3\)"):
+        sensitivity(tiny, tiny.T)
+
+
 def test_coactivation_keeps_the_top_fraction_and_never_zeros():
     stream = StreamingCoactivation(4, top_fraction=0.5)
     stream.update([[5.0, -4.0, 1.0, 0.0], [0.0, 0.0, 0.0, 2.0]])
@@ -147,9 +189,10 @@ def test_coactivation_rules_are_checked():
 
 @pytest.mark.parametrize("kind", ["numpy", "torch", "sparse"])
 @pytest.mark.parametrize("axis", ["columns", "rows"])
-def test_structural_coaccess_counts_shared_lines(kind, axis):
+@pytest.mark.parametrize("density", [0.5, 0.03])
+def test_structural_coaccess_counts_shared_lines(kind, axis, density):
     rng = np.random.default_rng(2)
-    weight = rng.normal(size=(6, 5)) * (rng.random((6, 5)) < 0.5)
+    weight = rng.normal(size=(12, 9)) * (rng.random((12, 9)) < density)
     given_weight = {
         "numpy": weight,
         "torch": torch.from_numpy(weight),

@@ -12,15 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqlab.errors import UserError
-from seqlab.layout import canonical, spectral
+from seqlab.layout import bisection, canonical, spectral
+from seqlab.layout.balance import block_sizes
+from seqlab.layout.clusters import kmeans_clusters, laplacian_clusters, random_clusters
 from seqlab.layout.communities import louvain
+from seqlab.layout.derived import projected_affinity, walk_affinity
+from seqlab.layout.linkage import leaf_order
 from seqlab.layout.objective import objective, partition_similarity, q_frac, q_newman
 from seqlab.layout.permutation import Permutation
 from seqlab.layout.routes import greedy_route, two_opt
-from seqlab.layout.solvers import METHODS, solve
+from seqlab.layout.solvers import CLUSTER_METHODS, METHODS, solve
 from seqlab.layout.spectral import components, fiedler_order
 
 BALANCED = ("spectral_balanced", "metis", "metis_refined")
+# Methods that find no planted blocks: controls, and a line through them.
+UNPLANTED = ("identity", "random", "random_clusters", "fiedler")
 LABEL_FREE = tuple(name for name in METHODS if name != "identity")
 FAMILIES = ("noise", "planted", "banded", "correlation", "sparse")
 
@@ -74,6 +80,16 @@ def test_relabelling_nodes_relabels_the_layout(family, seed, size, block, solver
     assert back == plain
 
 
+@pytest.mark.parametrize("method", LABEL_FREE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_relabelling_nodes_relabels_the_layout_of_every_method(method, family):
+    weights = _family(family, 15, 45)
+    order = np.random.default_rng(16).permutation(45)
+    plain = solve(weights, method, 8, 1).permutation
+    relabelled = solve(weights[np.ix_(order, order)], method, 8, 1).permutation
+    assert Permutation(order[relabelled.indices]) == plain
+
+
 def test_relabelling_a_planted_partition_with_interchangeable_nodes():
     label = np.random.default_rng(0).permutation(24) // 6
     weights = np.where(label[:, None] == label, 1.0, 0.1)
@@ -121,7 +137,7 @@ def test_the_seed_changes_the_start():
     assert len({solve(weights, "random", 6, seed).permutation for seed in range(4)}) == 4
 
 
-@pytest.mark.parametrize("method", [*BALANCED, "louvain", "tsp"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in UNPLANTED])
 def test_planted_blocks_are_recovered(method):
     block, size = 8, 48
     rng = np.random.default_rng(1)
@@ -231,8 +247,13 @@ def test_bad_affinities_are_named(weights, message, storage):
 
 def test_bad_methods_blocks_and_sizes_are_named(monkeypatch):
     weights = _family("noise", 0, 6)
-    with pytest.raises(UserError, match="'kmeans' is none of identity, random"):
-        solve(weights, "kmeans", 2, 0)
+    with pytest.raises(UserError, match="'k-means' is none of identity, random"):
+        solve(weights, "k-means", 2, 0)
+    with pytest.raises(UserError, match="fiedler takes no number of clusters"):
+        solve(weights, "fiedler", 2, 0, clusters=2)
+    for clusters in (0, 7):
+        with pytest.raises(UserError, match=f"6 nodes cannot form {clusters} clusters"):
+            solve(weights, "kmeans", 2, 0, clusters=clusters)
     with pytest.raises(UserError, match="at least one node, not 0"):
         solve(weights, "random", 0, 0)
     monkeypatch.setattr(canonical, "MAX_NODES", 5)
@@ -317,3 +338,119 @@ def test_two_opt_raises_the_path_and_visits_every_node_once():
         for j in range(i + 1, 20):
             other = np.concatenate([improved[:i], improved[i : j + 1][::-1], improved[j + 1 :]])
             assert value(other) <= value(improved) + 1e-5
+
+
+@pytest.mark.parametrize("method", CLUSTER_METHODS)
+@pytest.mark.parametrize("clusters", [1, 3, 20])
+def test_methods_with_clusters_form_as_many_as_asked(method, clusters):
+    found = solve(_family("noise", 9, 20), method, 4, 0, clusters=clusters)
+    assert found.stats["clusters"] == clusters
+
+
+@pytest.mark.parametrize("method", ["kmeans", "spectral_kmeans"])
+def test_clusters_of_other_sizes_than_blocks_stay_together(method):
+    label = np.random.default_rng(4).permutation(np.repeat([0, 1, 2], [5, 9, 13]))
+    weights = _symmetric(
+        np.where(label[:, None] == label, 1.0, 0.02)
+        + 0.01 * np.random.default_rng(5).random((27, 27))
+    )
+    layout = solve(weights, method, 4, 0, clusters=3).permutation
+    assert (np.diff(label[layout.indices]) != 0).sum() == 2
+
+
+def test_random_clusters_are_as_equal_as_can_be_and_ignore_the_affinity():
+    labels = random_clusters(23, 5, np.random.default_rng(0))
+    assert sorted(np.bincount(labels)) == [4, 4, 5, 5, 5]
+    assert (labels == random_clusters(23, 5, np.random.default_rng(0))).all()
+    assert (labels != random_clusters(23, 5, np.random.default_rng(1))).any()
+
+
+def test_kmeans_drops_clusters_that_no_row_can_fill():
+    rows = np.repeat(np.eye(2, dtype=np.float32), 4, axis=0)
+    labels = kmeans_clusters(rows, 5, np.random.default_rng(0))
+    assert labels.max() == 1
+    assert len(set(labels[:4])) == len(set(labels[4:])) == 1
+
+
+def test_laplacian_clusters_of_disconnected_parts_are_the_parts():
+    weights = np.kron(np.eye(4), 1 - np.eye(5)).astype(np.float32)
+    labels = laplacian_clusters(weights, 4, np.random.default_rng(0))
+    assert {frozenset(np.flatnonzero(labels == c).tolist()) for c in range(4)} == {
+        frozenset(range(5 * c, 5 * c + 5)) for c in range(4)
+    }
+
+
+def test_leaf_order_keeps_every_cluster_of_a_naive_average_linkage_together():
+    weights = _family("noise", 10, 12).astype(np.float32)
+    clusters = [frozenset([node]) for node in range(12)]
+    order = leaf_order(weights).tolist()
+    assert sorted(order) == list(range(12))
+    while len(clusters) > 1:
+        first, second = max(
+            combinations(clusters, 2),
+            key=lambda ab: weights[np.ix_(list(ab[0]), list(ab[1]))].mean(),
+        )
+        merged = first | second
+        clusters = [c for c in clusters if c not in (first, second)] + [merged]
+        places = [order.index(node) for node in merged]
+        assert max(places) - min(places) == len(merged) - 1
+
+
+def test_bisection_cuts_a_chain_of_cliques_at_its_weak_links():
+    weights = np.kron(np.eye(4), 1 - np.eye(6)).astype(np.float32)
+    for left, right, weight in [(5, 6, 0.2), (11, 12, 0.1), (17, 18, 0.2)]:
+        weights[left, right] = weights[right, left] = weight
+    labels = bisection.bisected_blocks(weights, 6)
+    assert {tuple(np.flatnonzero(labels == c)) for c in range(4)} == {
+        tuple(range(6 * c, 6 * c + 6)) for c in range(4)
+    }
+    first = bisection.bisected_blocks(weights, 12)
+    assert len(set(first[:12])) == len(set(first[12:])) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.integers(2, 30), st.integers(1, 8))
+def test_bisected_blocks_have_the_sizes(seed, size, block):
+    labels = bisection.bisected_blocks(_family("noise", seed, size).astype(np.float32), block)
+    assert np.bincount(labels).tolist() == block_sizes(size, block).tolist()
+
+
+def test_walk_affinity_is_the_walktrap_distance_of_its_definition():
+    weights = _family("noise", 11, 9)
+    degree = weights.sum(axis=1)
+    reached = np.linalg.matrix_power(weights / degree[:, None], 3) / np.sqrt(degree)
+    distance = ((reached[:, None] - reached) ** 2).sum(axis=2)
+    expected = np.exp(-distance / np.median(distance[np.triu_indices(9, 1)]))
+    np.fill_diagonal(expected, 0)
+    found = walk_affinity(weights.astype(np.float32), 3)
+    np.testing.assert_allclose(found, expected / expected.max(), rtol=1e-3)
+    assert (found == found.T).all()
+
+
+def test_walk_affinity_of_isolated_nodes_is_zero():
+    weights = np.zeros((6, 6), np.float32)
+    weights[:4, :4] = _family("noise", 12, 4)
+    found = walk_affinity(weights)
+    assert (found[4:] == 0).all()
+    assert found[:4, :4].max() == 1
+
+
+def test_projected_affinity_estimates_the_correlation_of_rows():
+    weights = _family("planted", 13, 60, block=15).astype(np.float32)
+    exact = np.maximum(np.corrcoef(weights), 0)
+    np.fill_diagonal(exact, 0)
+    found = projected_affinity(weights, np.random.default_rng(0), dims=20_000)
+    np.testing.assert_allclose(found, exact / exact.max(), atol=0.05)
+    assert (found == found.T).all()
+    rough = projected_affinity(weights, np.random.default_rng(0), dims=4)
+    assert np.abs(rough - found).max() > 0.2
+
+
+def test_greedy_route_is_what_two_opt_starts_from():
+    weights = _family("noise", 14, 30)
+    greedy, improved = (solve(weights, m, 4, 3).permutation.indices for m in ("tsp_greedy", "tsp"))
+
+    def value(route):
+        return weights[route[:-1], route[1:]].sum()
+
+    assert value(improved) > value(greedy)
