@@ -7,7 +7,7 @@ import pandas as pd
 from seqlab.plots.save import save_drawn_data, save_figure
 from seqlab.spec import In, Out
 from seqlab.studies.codesign.experiment import DrawSpec
-from seqlab.studies.codesign.layouts.figures import scatter_figure, scatter_data
+from seqlab.studies.codesign.layouts.figures import scatter_data, scatter_figure
 
 
 def draw_mechanism_scatter(
