@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout
+from workflow_checkout import UNUSED, Checkout
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +25,9 @@ assets:
     paper:
       models:
         mamba_2.8b: {training: {threads: 1, evaluate_length: 64}}
+      classifiers:
+        bert_large_sst2:
+          training: {batch: 4, threads: 1, train: {steps: 4, precision: fp32, evaluate_every: 2}}
 codesign:
   scales:
     paper:
@@ -62,7 +65,9 @@ codesign:
 @pytest.mark.slow
 def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> None:
     (checkout.path / "rehearsal.yaml").write_text(OVERLAY)
-    arguments = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu")
+    targets = ("all", *UNUSED["paper"])
+    overlay = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu")
+    arguments = (*targets, *overlay)
     planned = checkout.jobs(*arguments)
     with serve_rehearsal(tmp_path / "hub") as endpoint:
         checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
@@ -82,3 +87,8 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
         (checkout.path / "results/paper/assets/models/mamba_2.8b/trained/source.json").read_text()
     )
     assert origin["rehearsal"] and origin["source"] == "hub:state-spaces/mamba-2.8b-hf"
+    trained = checkout.path / UNUSED["paper"][0]
+    origin = json.loads((trained / "source.json").read_text())
+    assert origin["rehearsal"] and origin["source"] == "hub:google-bert/bert-large-uncased"
+    summary = json.loads((trained / "training.json").read_text())
+    assert summary["steps"] == 4 and len(summary["evaluations"]) == 2

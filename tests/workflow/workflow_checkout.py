@@ -12,6 +12,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Assets that no figure or table needs yet; whoever builds every rule asks for them by name.
+UNUSED = {
+    "ci": ("results/ci/assets/classifiers/bert_sentiment/trained",),
+    "paper": ("results/paper/assets/classifiers/bert_large_sst2/trained",),
+}
 
 
 @dataclass(frozen=True)
