@@ -6,8 +6,10 @@ config/hub.lock.yaml with what is made here. Numbers that come of it mean nothin
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from seqlab.data.tokenizer import end_of_text_id, resource_tokenizer, save_token
 
 # The tokenizer of GPT-NeoX has 50,277 entries, and Mamba pads its embeddings to a multiple of 8.
 VOCABULARY = 50_280
+BERT_VOCABULARY = 2000
+SST2 = "stanfordnlp/sst2"
+# Sentences of the training, validation and test split of the fixture.
+SENTENCES = {"train": 800, "validation": 100, "test": 50}
 WIKITEXT = "Salesforce/wikitext"
 WIKITEXT_CONFIG = "wikitext-103-raw-v1"
 # Articles of the training, validation and test split of the fixture.
@@ -121,6 +127,71 @@ def write_timm_resnet(folder: Path, *, seed: int = 0) -> None:
     (folder / "README.md").write_text("---\nlicense: bsd-3-clause\n---\nA tiny model.\n")
 
 
+_SST2_CARD = """\
+---
+license:
+- unknown
+dataset_info:
+  features:
+  - name: idx
+    dtype: int32
+  - name: sentence
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': negative
+          '1': positive
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+  - split: validation
+    path: data/validation-*
+  - split: test
+    path: data/test-*
+---
+A fixture in the schema of SST-2; its sentences are those of the movie reviews of this project.
+"""
+
+
+def write_sst2(folder: Path) -> None:
+    """Write a fixture of SST-2: `idx`, `sentence`, `label`; the labels of `test` are hidden."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text(_SST2_CARD)
+    # The source is sorted by class.
+    rows = list(load_resource("movie_sentiment").lines())
+    sentences = iter(random.Random(0).sample(rows, sum(SENTENCES.values())))
+    for split, count in SENTENCES.items():
+        chosen = list(islice(sentences, count))
+        labels = [-1 if split == "test" else int(row["mean"] > 0) for row in chosen]
+        table = pa.table(
+            {
+                "idx": pa.array(range(len(chosen)), pa.int32()),
+                "sentence": [row["text"].lower() + " " for row in chosen],
+                "label": pa.array(labels, pa.int64()),
+            }
+        )
+        pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def save_wordpiece(folder: Path) -> None:
+    """Write a small tokenizer of BERT's kind, with the files that its repositories have."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    texts = [row["text"] for row in load_resource("movie_sentiment").lines()]
+    trained = BertWordPieceTokenizer(lowercase=True)
+    trained.train_from_iterator(texts, vocab_size=BERT_VOCABULARY, show_progress=False)
+    trained.save_model(str(folder))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+
+
 def write_checkpoint(
     folder: Path, family: str, *, seed: int = 0, pickled: bool = False, shards: bool = False
 ) -> None:
@@ -128,7 +199,7 @@ def write_checkpoint(
 
     Args:
         folder: New model folder.
-        family: `mamba`, `llama`, `mistral`, `bert`, `resnet` or `timm_resnet`.
+        family: `mamba`, `llama`, `mistral`, `bert`, `bert_encoder`, `resnet` or `timm_resnet`.
         seed: Seed of the weights.
         pickled: Write `pytorch_model.bin` instead of safetensors, as old repositories have it.
         shards: Write several safetensors files and an index, as large repositories have it.
@@ -140,7 +211,9 @@ def write_checkpoint(
         return
     folder.mkdir(parents=True)
     end = 0
-    if family != "resnet":
+    if family == "bert_encoder":
+        save_wordpiece(folder)
+    elif family != "resnet":
         tokenizer = resource_tokenizer()
         end = end_of_text_id(tokenizer)
         save_tokenizer(tokenizer, folder)
@@ -196,6 +269,16 @@ def _bert(end: int) -> Any:
     return BertForSequenceClassification(config)
 
 
+def _bert_encoder(_end: int) -> Any:
+    """Return what bert-large-uncased is: pretrained heads, and none of a classifier."""
+    from transformers import BertConfig, BertForPreTraining
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    return BertForPreTraining(
+        BertConfig(vocab_size=BERT_VOCABULARY, num_attention_heads=4, pad_token_id=0, **shape)
+    )
+
+
 def _resnet(end: int) -> Any:
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -208,6 +291,7 @@ _FAMILIES: dict[str, Callable[[int], Any]] = {
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),
     "bert": _bert,
+    "bert_encoder": _bert_encoder,
     "resnet": _resnet,
 }
 # Every form of weights that the real repositories have is among them.
@@ -216,6 +300,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "state-spaces/mamba-370m-hf": {"family": "mamba", "seed": 2},
     "state-spaces/mamba-2.8b-hf": {"family": "mamba", "seed": 3, "shards": True},
     "timm/resnet50.tv2_in1k": {"family": "timm_resnet", "seed": 4},
+    "google-bert/bert-large-uncased": {"family": "bert_encoder", "seed": 4},
 }
 
 
@@ -237,7 +322,11 @@ def rehearsal_repositories(folder: Path, lock: HubLock) -> list[Repository]:
     return repositories
 
 
-_DATASETS: dict[str, Callable[[Path], None]] = {WIKITEXT: write_wikitext, ARXIV: write_ogb}
+_DATASETS: dict[str, Callable[[Path], None]] = {
+    WIKITEXT: write_wikitext,
+    ARXIV: write_ogb,
+    SST2: write_sst2,
+}
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,6 +17,8 @@ from hub.checkpoints import (
     ARXIV,
     MODELS,
     OGB_FOLDER,
+    SENTENCES,
+    SST2,
     WIKITEXT,
     WIKITEXT_CONFIG,
     rehearsal,
@@ -22,24 +26,38 @@ from hub.checkpoints import (
 )
 from hub.server import HubServer
 from seqlab.assets.corpus import corpus
+from seqlab.assets.examples import examples
 from seqlab.assets.graph import graph
 from seqlab.assets.graph_spec import GraphSpec, ImageModelSpec
 from seqlab.assets.image_model import image_model
 from seqlab.assets.init_model import init_model
-from seqlab.assets.spec import CorpusSpec, InitModelSpec, TokenizerSpec, TokensSpec
+from seqlab.assets.spec import CorpusSpec, ExamplesSpec, InitModelSpec, TokenizerSpec, TokensSpec
 from seqlab.assets.tokenizer import tokenizer
 from seqlab.assets.tokens import tokens
+from seqlab.assets.train_classifier import train_classifier
 from seqlab.data import network
 from seqlab.data.corpus import read_documents
+from seqlab.data.examples import load_examples
 from seqlab.data.lock import HubLock, pin_fetched, read_lock, write_lock
 from seqlab.data.sources import read_origin
 from seqlab.data.tokens import load_tokens
 from seqlab.errors import UserError
+from seqlab.models.classifier import load_classifier
+from seqlab.spec import Context
+from seqlab.training.classifier_spec import TrainClassifierSpec
+from seqlab.training.spec import TrainSpec
 
-LOCK = HubLock(
-    Path("lock"), {"model": dict.fromkeys(MODELS), "dataset": {WIKITEXT: None, ARXIV: None}}
+DATASETS = (WIKITEXT, ARXIV, SST2)
+LOCK = HubLock(Path("lock"), {"model": dict.fromkeys(MODELS), "dataset": dict.fromkeys(DATASETS)})
+CAUSAL = [name for name, made in MODELS.items() if made["family"] == "mamba"]
+BERT = "google-bert/bert-large-uncased"
+SST2_SPEC = CorpusSpec(
+    source=f"hub:{SST2}",
+    text_column="sentence",
+    label_column="label",
+    held_out="validation",
+    validation_share=0.1,
 )
-CAUSAL = [name for name, settings in MODELS.items() if settings["family"] == "mamba"]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +132,66 @@ def test_a_fetched_model_brings_its_tokenizer_and_encodes(
     test = load_tokens(tmp_path / "tokens", "test")
     texts = [d.text for d in read_documents(tmp_path / "corpus", "test")]
     assert test.bytes_of(test.ids) == sum(len(text.encode()) for text in texts)
+
+
+def test_sst2_keeps_its_labels_and_its_validation_split_is_held_out(
+    server: HubServer, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    corpus(SST2_SPEC, resource=[], out=tmp_path / "corpus")
+    found = list(read_documents(tmp_path / "corpus"))
+    sizes = Counter(d.split for d in found)
+    assert sizes["test"] == SENTENCES["validation"]
+    assert sizes["train"] + sizes["validation"] == SENTENCES["train"]
+    remote = server.repositories["dataset", SST2].folder / "data"
+    theirs = pq.read_table(remote / "validation-00000-of-00001.parquet").to_pylist()
+    assert [(d.text, d.label) for d in found if d.split == "test"] == [
+        (row["sentence"], row["label"]) for row in theirs
+    ]
+    assert {d.label for d in found} == {0, 1}, "no hidden label"
+
+
+def test_a_fetched_encoder_is_fine_tuned_with_its_own_tokenizer(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer
+
+    corpus(SST2_SPEC, resource=[], out=tmp_path / "corpus")
+    init_model(InitModelSpec(source=f"hub:{BERT}"), tokenizer=[], out=tmp_path / "init")
+    tokenizer(
+        TokenizerSpec(source="model"),
+        corpus=[],
+        model=[tmp_path / "init"],
+        out=tmp_path / "tokenizer",
+    )
+    examples(
+        ExamplesSpec(),
+        corpus=tmp_path / "corpus",
+        tokenizer=tmp_path / "tokenizer",
+        out=tmp_path / "examples",
+    )
+    texts = [d.text for d in read_documents(tmp_path / "corpus", "test")]
+    theirs = AutoTokenizer.from_pretrained(server.repositories["model", BERT].folder)
+    test = load_examples(tmp_path / "examples", "test")
+    expected = theirs(texts, padding=True, return_tensors="np")
+    batch = test.batch(np.arange(len(test)))
+    assert np.array_equal(batch.input_ids, expected["input_ids"])
+    assert np.array_equal(batch.attention_mask, expected["attention_mask"])
+    train_classifier(
+        TrainClassifierSpec(batch=4, train=TrainSpec(steps=2, lr=1e-3)),
+        init=tmp_path / "init",
+        examples=tmp_path / "examples",
+        corpus=tmp_path / "corpus",
+        state=tmp_path / "state",
+        out=tmp_path / "trained",
+        context=Context(device="cpu"),
+    )
+    origin = read_origin(tmp_path / "trained")
+    assert origin.rehearsal and origin.source == f"hub:{BERT}"
+    assert load_classifier(tmp_path / "trained").config.num_labels == 2
+    again = AutoTokenizer.from_pretrained(tmp_path / "trained")
+    assert again(texts[0]).input_ids == theirs(texts[0]).input_ids
 
 
 def test_commits_are_pinned_from_fetched_folders_but_not_from_rehearsals(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout, everything
+from workflow_checkout import Checkout
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,6 +31,9 @@ assets:
         gcn_arxiv: &network
           training: {hidden_size: 16, threads: 1, train: {steps: 20, evaluate_every: 10}}
         sage_arxiv: *network
+      classifiers:
+        bert_large_sst2:
+          training: {batch: 4, threads: 1, train: {steps: 4, precision: fp32, evaluate_every: 2}}
 codesign:
   scales:
     paper:
@@ -68,8 +71,7 @@ codesign:
 @pytest.mark.slow
 def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> None:
     (checkout.path / "rehearsal.yaml").write_text(OVERLAY)
-    settings = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu", "--")
-    arguments = (*settings, *everything("paper"))
+    arguments = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu")
     planned = checkout.jobs(*arguments)
     with serve_rehearsal(tmp_path / "hub") as endpoint:
         checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
@@ -92,7 +94,11 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
     for folder, source in (
         ("graph_networks/gcn_arxiv", "hub:ZhuofengLi/TEG-Datasets"),
         ("image_models/resnet50_imagenet", "hub:timm/resnet50.tv2_in1k"),
+        ("classifiers/bert_large_sst2/trained", "hub:google-bert/bert-large-uncased"),
     ):
         path = checkout.path / "results/paper/assets" / folder / "source.json"
         origin = json.loads(path.read_text())
         assert origin["rehearsal"] and origin["source"] == source
+    trained = checkout.path / "results/paper/assets/classifiers/bert_large_sst2/trained"
+    summary = json.loads((trained / "training.json").read_text())
+    assert summary["steps"] == 4 and len(summary["evaluations"]) == 2

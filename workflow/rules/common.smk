@@ -87,6 +87,37 @@ def initial_tokenizer(wildcards):
     return tokenizer_of_model(wildcards) if model.fresh else []
 
 
+def classifier_settings(wildcards):
+    """Return the settings of a sentence classifier."""
+    return settings("assets", scale_of(wildcards)).classifiers[wildcards.classifier]
+
+
+def initial_classifier_tokenizer(wildcards):
+    """Return the tokenizer that fixes a fresh classifier's vocabulary; fetched ones bring theirs."""
+    classifier = classifier_settings(wildcards)
+    if not classifier.init.fresh:
+        return []
+    return f"results/{scale_of(wildcards)}/assets/tokenizers/{classifier.tokenizer}"
+
+
+def corpus_of_classifier(wildcards):
+    """Return the labelled corpus that a classifier is trained and scored on."""
+    corpus = classifier_settings(wildcards).corpus
+    return f"results/{scale_of(wildcards)}/assets/corpora/{corpus}"
+
+
+def examples_of_classifier(wildcards):
+    """Return the encoded labelled texts that a classifier is trained and measured on."""
+    classifier = classifier_settings(wildcards)
+    pair = f"{classifier.corpus}/{classifier.tokenizer}"
+    return f"results/{scale_of(wildcards)}/assets/examples/{pair}"
+
+
+def classifier_threads(wildcards):
+    """Return the threads that a classifier's training is pinned to."""
+    return classifier_settings(wildcards).training.threads
+
+
 def training_threads(wildcards):
     """Return the threads that training is pinned to: a setting, because it changes the bits."""
     return (
@@ -116,13 +147,20 @@ def resource_folder(wildcards):
 
 def tokenizer_origin(kind):
     """Return an input function: the corpus or model a tokenizer is made from, if it is made from one."""
-    folder = {"corpus": "corpora/{}", "model": "models/{}/init"}[kind]
+    folders = {
+        "corpus": {"corpus": "corpora/{}"},
+        "model": {"model": "models/{}/init", "classifier": "classifiers/{}/init"},
+    }[kind]
 
     def paths(wildcards):
         scale = scale_of(wildcards)
         tokenizer = settings("assets", scale).tokenizers[wildcards.tokenizer]
-        name = getattr(tokenizer, kind)
-        return [f"results/{scale}/assets/{folder.format(name)}"] if name else []
+        names = {field: getattr(tokenizer, field) for field in folders}
+        return [
+            f"results/{scale}/assets/{folders[field].format(name)}"
+            for field, name in names.items()
+            if name
+        ]
 
     return paths
 
