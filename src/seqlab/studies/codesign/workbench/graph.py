@@ -14,17 +14,14 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
-from seqlab.data.graphs import load_graph
+from seqlab.data.graph_folder import load_graph
 from seqlab.data.sources import read_origin
 from seqlab.kernels import traces
 from seqlab.kernels.aggregate import Adjacency
 from seqlab.layout.permutation import Permutation
 from seqlab.models.equivalence import Inputs
-from seqlab.models.graph_network import (
-    graph_network_sites,
-    load_graph_network,
-    normalized_adjacency,
-)
+from seqlab.models.graph_network import graph_network_sites, normalized_adjacency
+from seqlab.models.graph_pretrained import load_graph_network
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 from seqlab.studies.codesign.workbench.subject import Product, Score, Subject
@@ -44,7 +41,7 @@ class GraphSubject(Subject):
 
     def __init__(self, name: str, spec: ArchitectureSpec, assets: list[Path], seed: int) -> None:
         network, graph = assets
-        model = load_graph_network(network).eval()
+        model = load_graph_network(network)
         config = model.config
         parts = ("lin",) if config.kind == "gcn" else ("lin_l", "lin_r")
         super().__init__(
@@ -95,7 +92,7 @@ class GraphSubject(Subject):
     def score(self, model: nn.Module) -> Score | None:
         """Return accuracy on the test nodes."""
         logits = model(self._x, self._adjacency).logits
-        test = torch.from_numpy(self._data.test)
+        test = torch.from_numpy(self._data.masks["test"])
         correct = logits.argmax(-1)[test] == torch.from_numpy(self._data.labels)[test]
         return Score("accuracy", float(correct.double().mean()), "1")
 

@@ -128,8 +128,12 @@ def activation_affinities(subject: Subject, model: nn.Module, solver: SolverSpec
     finally:
         for handle in handles:
             handle.remove()
+    # A layer whose weight is used without calling it, as the first one of a GraphSAGE convolution,
+    # has seen nothing; another layer reads the same features.
     return {
-        name: np.mean([affinity(s.correlation(), mode=solver.affinity) for s in streams], axis=0)
+        name: np.mean(
+            [affinity(s.correlation(), mode=solver.affinity) for s in streams if s.count], axis=0
+        )
         for name, streams in places.items()
     }
 
