@@ -191,7 +191,7 @@ def _operand(x: Tensor, layer: nn.Module) -> Tensor:
 def features_last(x: Tensor, layer: nn.Module) -> Tensor:
     """Return the input of a linear layer or 1x1 convolution as (positions, features)."""
     if weight_is_pointwise(layer):
-        stride = layer.stride  # type: ignore[union-attr]
+        stride = layer.stride
         x = x[:, :, :: stride[0], :: stride[1]].movedim(1, -1)  # type: ignore[index]
     return x.detach().reshape(-1, x.shape[-1])
 
