@@ -19,12 +19,13 @@ from workflow_checkout import Checkout
 CI = ("--profile", "workflow/profiles/ci")
 RELATIVE = 1e-6
 # What describes the occasion and not the result.
-TIMED = {"prefill_ms", "decode_ms", "latency_ms"}
+TIMED = {"prefill_ms", "decode_ms", "latency_ms", "site_latency_ms", "dram_gb_per_s"}
 OCCASION = {"environment", "seconds", "samples_sha256", "resumed_from"} | TIMED
 
 QUANTIZATION = "results/ci/codesign/quantization"
 SYNTHETIC = "results/ci/codesign/synthetic"
 CONTROLS = "results/ci/codesign/controls"
+MAIN = "results/ci/codesign/main"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -44,6 +45,12 @@ RULES = {
     "codesign_draw_quantization": "results/ci/codesign/figures/quantization_order.pdf",
     "codesign_tabulate_quantization": "results/ci/codesign/tables/quantization_order.md",
     "codesign_facts_quantization": "results/ci/codesign/figures/quantization_order.json",
+    "codesign_run_experiment": f"{MAIN}/runs/mamba/seed-0/record.json",
+    "codesign_collect_experiment": f"{MAIN}/observations.csv",
+    "codesign_analyse_experiment": f"{MAIN}/statistics.csv",
+    "codesign_draw_experiment": "results/ci/codesign/figures/latency_distributions.pdf",
+    "codesign_tabulate_experiment": "results/ci/codesign/tables/main_results.md",
+    "codesign_facts_experiment": "results/ci/codesign/figures/latency_distributions.json",
     "codesign_run_synthetic": f"{SYNTHETIC}/runs/seed-0/record.json",
     "codesign_collect_synthetic": f"{SYNTHETIC}/observations.csv",
     "codesign_analyse_synthetic": f"{SYNTHETIC}/statistics.csv",

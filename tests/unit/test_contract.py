@@ -126,9 +126,27 @@ def test_rules_follow_the_house_rules(path: Path) -> None:
             assert not re.search(rf"^    {forbidden}:", body, re.M), f"{name} uses {forbidden}"
         for resource in ("gpu", "mem_mb", "runtime"):
             assert f"{resource}=" in body, f"{name} asks for no {resource}"
-        calls = re.findall(r"python -m seqlab (\w+) (\w+)", body)
+        calls = re.findall(r"python -m seqlab (\w+) (\w+|\{params\.step\})", body)
         assert len(calls) == 1, f"{name} makes {len(calls)} calls"
-        assert step_module(*calls[0]).endswith(f".{calls[0][1]}")
+        if calls[0][1] == "{params.step}":
+            # The step has the name of what a wildcard names; the next test finds all of them.
+            assert "step=step_of(" in body, name
+        else:
+            assert step_module(*calls[0]).endswith(f".{calls[0][1]}")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_experiment_has_its_steps(settings: Settings, scale: str) -> None:
+    study = settings("codesign", scale)
+    steps = [f"{verb}_{name}" for name in study.experiments for verb in ("run", "analyse")]
+    for experiment in study.experiments.values():
+        steps += [f"draw_{artefact}" for artefact in experiment.figures]
+        steps += [f"tabulate_{artefact}" for artefact in experiment.tables]
+    assert len(set(steps)) == len(steps)
+    for step in steps:
+        assert step_module("codesign", step).endswith(f".{step}")
+    artefacts = [name for e in study.experiments.values() for name in {*e.figures, *e.tables}]
+    assert len(set(artefacts)) == len(artefacts), "two experiments make one artefact"
 
 
 def test_a_step_module_holds_the_step_of_its_name() -> None:

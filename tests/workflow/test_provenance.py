@@ -27,6 +27,10 @@ HEAVY = {
     "codesign_run_quantization",
     "codesign_run_controls",
     "codesign_run_synthetic",
+    "codesign_run_experiment",
+    "assets_init_classifier",
+    "assets_examples",
+    "assets_train_classifier",
 }
 
 
