@@ -456,6 +456,7 @@ def test_what_was_not_run_is_said_with_its_reason(
     row = latency(made[1]).loc[("objectives-mamba", "metis_vs_identity")]
     assert row["verdict"] == "not_run" and "pymetis" in row["reason"] and row["n"] == 0
     table = tables.objectives(*made).set_index(["architecture", "objective"])
+    assert [name for _, name in table.index][:3] == ["identity", "random", "TSP, 2-opt"]
     assert table.loc[("mamba", "METIS"), "verdict"] == "not_run"
     assert table.loc["llama"]["verdict"].item() == "not_run"
 
@@ -501,6 +502,9 @@ def test_tables_show_reference_noise_and_every_configuration(
     labels = shown["components"].set_index("configuration")
     assert labels.loc["0 (linear_PT)", "ratio"] == pytest.approx(1.2, rel=0.01)
     assert labels.loc["1 (full)", "verdict"] == "reference"
+    assert [*shown["components"]["configuration"]][:3] == [
+        *("full", "k-means on rows of the affinity", "few calibration inputs")
+    ]
     names = [*shown["sensitivity"]["configuration"]]
     assert names.index("16") < names.index("64 (full)")
     assert "adaptive (chosen: 16)" in names and "during (full)" in names

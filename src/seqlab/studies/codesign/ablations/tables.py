@@ -7,7 +7,8 @@ can differ by, and a row of their own shows those two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 import pandas as pd
 
@@ -24,6 +25,8 @@ from seqlab.studies.codesign.ablations.spec import (
     GRID,
     OBJECTIVES,
     SENSITIVITY,
+    Method,
+    NodeOrder,
     kind_of,
 )
 from seqlab.studies.codesign.ablations.variants import (
@@ -31,6 +34,7 @@ from seqlab.studies.codesign.ablations.variants import (
     ADAPTIVE,
     COMPONENT_METHODS,
     FULL,
+    ORIGINAL,
 )
 
 # Group, label, arm.
@@ -218,7 +222,8 @@ def _contrast(found: pd.Series) -> dict[str, object]:
         "p_holm": found["p_holm"],
         "verdict": found["verdict"],
         "aa_noise_percent": 100 * found["noise_limit"],
-        "reason": found["reason"],
+        # Reasons of tests stand in statistics.csv.
+        "reason": found["reason"] if found["verdict"] in (NOT_RUN, "degenerate") else None,
     }
 
 
@@ -230,12 +235,16 @@ def _grid_words(words: tuple[str, str]) -> tuple[str, str]:
     return {"once": "no", "iterated": "one"}[words[0]], words[1]
 
 
-def _arms(part: pd.DataFrame) -> list[str]:
-    return [arm for arm in part["arm"].unique() if not arm.endswith(AA_SUFFIX)]
+def _arms(part: pd.DataFrame, order: Sequence[str] = ()) -> list[str]:
+    """Return the arms, those in `order` first and in that order, without the identical twin."""
+    found = [str(arm) for arm in part["arm"].unique() if not arm.endswith(AA_SUFFIX)]
+    known = [arm for arm in order if arm in found]
+    return known + sorted({*found} - {*known})
 
 
 def _plain_lines(part: pd.DataFrame, cell: str, reference: str) -> list[Line]:
-    return [(cell.partition("-")[2], _label(arm), arm) for arm in _arms(part)]
+    order = get_args(NodeOrder if reference == ORIGINAL else Method)
+    return [(cell.partition("-")[2], _label(arm), arm) for arm in _arms(part, order)]
 
 
 def _component_lines(part: pd.DataFrame, cell: str, reference: str) -> list[Line]:
@@ -245,7 +254,7 @@ def _component_lines(part: pd.DataFrame, cell: str, reference: str) -> list[Line
         return "reference" if arm == FULL else COMPONENT_METHODS.get(arm, "affinity")
 
     lines = []
-    for arm in _arms(part):
+    for arm in _arms(part, (FULL, *COMPONENT_METHODS)):
         if arm == "iterations_0":
             lines += [("iterations", "0 (linear_PT)", arm), ("iterations", "1 (full)", FULL)]
         else:
