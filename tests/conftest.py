@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "workflow"))
 
-from workflow_checkout import Checkout, copy_checkout
+from workflow_checkout import Checkout, copy_checkout, everything
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def checkout(tmp_path: Path) -> Checkout:
 def ci_build(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A checkout in which the whole graph was built at ci scale; tests must not change it."""
     built = copy_checkout(tmp_path_factory.mktemp("built") / "a checkout")
-    built.run("snakemake", "--profile", "workflow/profiles/ci")
+    built.run("snakemake", "--profile", "workflow/profiles/ci", *everything("ci"))
     return built
 
 

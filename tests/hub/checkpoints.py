@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.server import HubServer, Repository, serve
+from hub.torchvision_resnet import TorchvisionResNet
 from seqlab.data.lock import LOCK_FILE, HubLock, read_lock
 from seqlab.data.resources import load_resource
 from seqlab.data.tokenizer import end_of_text_id, resource_tokenizer, save_tokenizer
@@ -22,6 +23,9 @@ WIKITEXT = "Salesforce/wikitext"
 WIKITEXT_CONFIG = "wikitext-103-raw-v1"
 # Articles of the training, validation and test split of the fixture.
 ARTICLES = {"train": 500, "validation": 40, "test": 300}
+# OGB's raw files of ogbn-arxiv, in a folder of a repository that holds other data too.
+ARXIV = "ZhuofengLi/TEG-Datasets"
+OGB_FOLDER = "arxiv/dataset/ogbn_arxiv"
 ROOT = Path(__file__).resolve().parents[2]
 
 _WIKITEXT_CARD = """\
@@ -68,6 +72,55 @@ def write_wikitext(folder: Path) -> None:
             pq.write_table(pa.table({"text": part}), folder / WIKITEXT_CONFIG / name)
 
 
+def write_ogb(folder: Path) -> None:
+    """Write a fixture in OGB's raw files: papers of 4 classes that cite mostly their own."""
+    import gzip
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    nodes, classes = 200, 4
+    labels = rng.permutation(nodes) % classes
+    source = rng.integers(0, nodes, 900)
+    own = rng.random(900) < 0.8
+    target = np.where(
+        own,
+        [rng.choice(np.flatnonzero(labels == labels[node])) for node in source],
+        rng.integers(0, nodes, 900),
+    )
+    features = np.eye(classes)[labels].repeat(2, axis=1) + rng.standard_normal((nodes, 8))
+    order = rng.permutation(nodes)
+    tables: dict[str, Any] = {
+        "raw/edge": np.stack([source, target], axis=1),
+        "raw/node-feat": features.round(6),
+        "raw/node-label": labels[:, None],
+        "raw/num-node-list": [[nodes]],
+        "split/time/train": order[:100, None],
+        "split/time/valid": order[100:140, None],
+        "split/time/test": order[140:, None],
+    }
+    for name, rows in tables.items():
+        path = folder / OGB_FOLDER / f"{name}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(",".join(map(str, np.asarray(row).tolist())) + "\n" for row in rows)
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    (folder / "README.md").write_text("---\nlicense: odc-by\n---\nA fixture in OGB's layout.\n")
+
+
+def write_timm_resnet(folder: Path, *, seed: int = 0) -> None:
+    """Write a tiny ResNet as timm stores torchvision's: its names, and a config of its own."""
+    import json
+
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    model = TorchvisionResNet(16, (32, 64), (1, 1), 10, seed)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"architecture": "resnet50", "num_classes": 10, "pretrained_cfg": {"tag": "tv2_in1k"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("---\nlicense: bsd-3-clause\n---\nA tiny model.\n")
+
+
 def write_checkpoint(
     folder: Path, family: str, *, seed: int = 0, pickled: bool = False, shards: bool = False
 ) -> None:
@@ -75,13 +128,16 @@ def write_checkpoint(
 
     Args:
         folder: New model folder.
-        family: `mamba`, `llama`, `mistral`, `bert` or `resnet`.
+        family: `mamba`, `llama`, `mistral`, `bert`, `resnet` or `timm_resnet`.
         seed: Seed of the weights.
         pickled: Write `pytorch_model.bin` instead of safetensors, as old repositories have it.
         shards: Write several safetensors files and an index, as large repositories have it.
     """
     import torch
 
+    if family == "timm_resnet":
+        write_timm_resnet(folder, seed=seed)
+        return
     folder.mkdir(parents=True)
     end = 0
     if family != "resnet":
@@ -159,6 +215,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "state-spaces/mamba-130m-hf": {"family": "mamba", "seed": 1, "pickled": True},
     "state-spaces/mamba-370m-hf": {"family": "mamba", "seed": 2},
     "state-spaces/mamba-2.8b-hf": {"family": "mamba", "seed": 3, "shards": True},
+    "timm/resnet50.tv2_in1k": {"family": "timm_resnet", "seed": 4},
 }
 
 
@@ -180,7 +237,7 @@ def rehearsal_repositories(folder: Path, lock: HubLock) -> list[Repository]:
     return repositories
 
 
-_DATASETS: dict[str, Callable[[Path], None]] = {WIKITEXT: write_wikitext}
+_DATASETS: dict[str, Callable[[Path], None]] = {WIKITEXT: write_wikitext, ARXIV: write_ogb}
 
 
 @contextmanager

@@ -10,9 +10,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hub.checkpoints import ARTICLES, MODELS, WIKITEXT, WIKITEXT_CONFIG, rehearsal, write_checkpoint
+from hub.checkpoints import (
+    ARTICLES,
+    ARXIV,
+    MODELS,
+    OGB_FOLDER,
+    WIKITEXT,
+    WIKITEXT_CONFIG,
+    rehearsal,
+    write_checkpoint,
+)
 from hub.server import HubServer
 from seqlab.assets.corpus import corpus
+from seqlab.assets.graph import graph
+from seqlab.assets.graph_spec import GraphSpec, ImageModelSpec
+from seqlab.assets.image_model import image_model
 from seqlab.assets.init_model import init_model
 from seqlab.assets.spec import CorpusSpec, InitModelSpec, TokenizerSpec, TokensSpec
 from seqlab.assets.tokenizer import tokenizer
@@ -24,7 +36,10 @@ from seqlab.data.sources import read_origin
 from seqlab.data.tokens import load_tokens
 from seqlab.errors import UserError
 
-LOCK = HubLock(Path("lock"), {"model": dict.fromkeys(MODELS), "dataset": {WIKITEXT: None}})
+LOCK = HubLock(
+    Path("lock"), {"model": dict.fromkeys(MODELS), "dataset": {WIKITEXT: None, ARXIV: None}}
+)
+CAUSAL = [name for name, settings in MODELS.items() if settings["family"] == "mamba"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +54,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
         yield hub
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CAUSAL)
 def test_a_fetched_model_is_what_transformers_wrote(
     server: HubServer, tmp_path: Path, name: str
 ) -> None:
@@ -130,3 +145,43 @@ def test_every_family_can_be_taken_from_a_folder(tmp_path: Path, family: str) ->
     converted = load_file(out / "model.safetensors")
     assert converted and all(torch.equal(state[name], converted[name]) for name in converted)
     assert read_origin(out).detail["converted"] == {"pytorch_model.bin": "model.safetensors"}
+
+
+def test_a_graph_is_fetched_in_ogbs_raw_files(server: HubServer, tmp_path: Path) -> None:
+    from seqlab.data.graph_folder import load_graph
+
+    out = tmp_path / "graph"
+    graph(GraphSpec(source=f"hub:{ARXIV}", folder=OGB_FOLDER, nodes=200, edges=900), out=out)
+    found, origin = load_graph(out), read_origin(out)
+    assert (found.nodes, found.classes, found.features.shape[1]) == (200, 4, 8)
+    assert origin.rehearsal and origin.licence == "odc-by" and origin.attribution == ARXIV
+    assert origin.revision == server.repositories["dataset", ARXIV].commit
+    assert f"{OGB_FOLDER}/raw/edge.csv.gz" in origin.sha256
+    assert f"{OGB_FOLDER}/raw/num-node-list.csv.gz" not in origin.sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["graph"], "the download was left behind"
+    with pytest.raises(UserError, match=r"no raw/edge\.csv\.gz.*path:DIR"):
+        graph(GraphSpec(source=f"hub:{ARXIV}"), out=tmp_path / "other")
+
+
+def test_a_timm_resnet_becomes_transformers_with_the_same_function(
+    server: HubServer, tmp_path: Path
+) -> None:
+    from hub.torchvision_resnet import TorchvisionResNet
+    from seqlab.models.resnet import load_resnet, random_images
+
+    name = "timm/resnet50.tv2_in1k"
+    out = tmp_path / "model"
+    image_model(ImageModelSpec(source=f"hub:{name}"), out=out)
+    origin = read_origin(out)
+    assert origin.rehearsal and origin.licence == "bsd-3-clause"
+    assert origin.revision == server.repositories["model", name].commit
+    assert origin.detail["renamed"] == "torchvision to transformers"
+    theirs = TorchvisionResNet(16, (32, 64), (1, 1), 10, seed=0)
+    theirs.load_state_dict(
+        load_file(server.repositories["model", name].folder / "model.safetensors")
+    )
+    pixels = random_images(2, 48, 3, seed=0)
+    with torch.no_grad():
+        expected, found = theirs(pixels), load_resnet(out)(pixels).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "the download was left behind"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout
+from workflow_checkout import Checkout, everything
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +25,12 @@ assets:
     paper:
       models:
         mamba_2.8b: {training: {threads: 1, evaluate_length: 64}}
+      graphs:
+        ogbn_arxiv: {nodes: 200, edges: 900}
+      graph_networks:
+        gcn_arxiv: &network
+          training: {hidden_size: 16, threads: 1, train: {steps: 20, evaluate_every: 10}}
+        sage_arxiv: *network
 codesign:
   scales:
     paper:
@@ -73,7 +79,8 @@ codesign:
 @pytest.mark.slow
 def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> None:
     (checkout.path / "rehearsal.yaml").write_text(OVERLAY)
-    arguments = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu")
+    settings = ("--configfile", "rehearsal.yaml", "--config", "scale=paper", "device=cpu", "--")
+    arguments = (*settings, *everything("paper"))
     planned = checkout.jobs(*arguments)
     with serve_rehearsal(tmp_path / "hub") as endpoint:
         checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
@@ -93,3 +100,10 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
         (checkout.path / "results/paper/assets/models/mamba_2.8b/trained/source.json").read_text()
     )
     assert origin["rehearsal"] and origin["source"] == "hub:state-spaces/mamba-2.8b-hf"
+    for folder, source in (
+        ("graph_networks/gcn_arxiv", "hub:ZhuofengLi/TEG-Datasets"),
+        ("image_models/resnet50_imagenet", "hub:timm/resnet50.tv2_in1k"),
+    ):
+        path = checkout.path / "results/paper/assets" / folder / "source.json"
+        origin = json.loads(path.read_text())
+        assert origin["rehearsal"] and origin["source"] == source

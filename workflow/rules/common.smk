@@ -94,6 +94,19 @@ def training_threads(wildcards):
     )
 
 
+def graph_of_network(wildcards):
+    """Return the graph folder that a graph network is trained on."""
+    scale = scale_of(wildcards)
+    name = settings("assets", scale).graph_networks[wildcards.network].graph
+    return f"results/{scale}/assets/graphs/{name}"
+
+
+def graph_training_threads(wildcards):
+    """Return the threads that a graph network's training is pinned to."""
+    networks = settings("assets", scale_of(wildcards)).graph_networks
+    return networks[wildcards.network].training.threads
+
+
 def resource_folder(wildcards):
     """Return the vendored folder a corpus comes from; nothing for a corpus of the user or the hub."""
     source = settings("assets", scale_of(wildcards)).corpora[wildcards.corpus].source

@@ -1,6 +1,6 @@
 """Step: a model to start from: fresh weights, the user's own, or a fetch from the hub.
 
-One of the two steps that may use a network.
+One of the steps that may use a network.
 """
 
 from __future__ import annotations

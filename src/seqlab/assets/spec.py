@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from seqlab.assets.graph_spec import GraphAssetsSpec
 from seqlab.data.lock import read_lock
 from seqlab.data.sources import parse_source
 from seqlab.spec import Spec, setting
@@ -188,15 +189,14 @@ class ModelSettings(Spec):
         return self.init.source.startswith("init:")
 
 
-class AssetsSpec(Spec):
-    """Corpora, tokenizers and models that several studies use, by name."""
+class AssetsSpec(GraphAssetsSpec):
+    """Corpora, tokenizers, models and graphs that several studies use, by name."""
 
     corpora: dict[str, CorpusSpec] = setting("Corpora.")
     tokenizers: dict[str, TokenizerSettings] = setting("Tokenizers.")
     tokens: TokensSpec = setting("Encoded corpora.", default=TokensSpec())
     baselines: BaselinesSpec = setting("Baselines.", default=BaselinesSpec())
     models: dict[str, ModelSettings] = setting("Models.")
-    locked: bool = setting("Refuse hub sources without a locked commit.", default=False)
 
     @model_validator(mode="after")
     def _names_exist(self) -> AssetsSpec:
@@ -226,7 +226,7 @@ class AssetsSpec(Spec):
                 return self.models[wildcards["model"]].training
             case "tokens":
                 return self.tokens
-        return self.baselines
+        return self.graph_step_spec(step, wildcards) or self.baselines
 
     def _pinned(self, spec: CorpusSpec | InitModelSpec, kind: str) -> Spec:
         source = parse_source(spec.source, ("vendored", "path", "hub", "init"))
