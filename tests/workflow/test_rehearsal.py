@@ -65,6 +65,17 @@ codesign:
         steps: 4000
         seeds: 3
         shown: {graph: n256_k16_mu0.2_d12, block: 64, small_block: 16}
+      ablations:
+        methods: [identity, random, tsp, spectral_balanced]
+        node_orders: [original, random, multilevel]
+        rounds: [0, 1]
+        blocks: [16, 32]
+        clusters: [4, 16]
+        clusters_reference: 4
+        repeats: 3
+        quality: 1
+        seeds: 3
+        threads: 1
 """
 
 

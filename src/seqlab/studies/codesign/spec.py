@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from seqlab.spec import Spec, setting
+from seqlab.studies.codesign.ablations.spec import AblationsSpec
 from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
@@ -25,6 +26,7 @@ class CodesignSpec(Spec):
     workbench: WorkbenchSpec = setting("What the experiments below share.")
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
+    ablations: AblationsSpec = setting("Tables 9 to 13 and 16: one choice changed at a time.")
 
     @property
     def experiments(self) -> dict[str, Experiment]:

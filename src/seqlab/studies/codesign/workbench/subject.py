@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
+from seqlab.errors import UserError
 from seqlab.kernels import traces
 from seqlab.kernels.sparse import BsrWeight, CsrWeight
 from seqlab.layout.permutation import Permutation
@@ -114,6 +115,17 @@ class Subject(ABC):
     @abstractmethod
     def calibrate(self, model: nn.Module) -> None:
         """Run the calibration inputs through a model in original order."""
+
+    def calibration_losses(self, model: nn.Module) -> Iterator[Tensor]:
+        """Yield the loss of each calibration input, with its graph, for a model in original order.
+
+        Raises:
+            UserError: The architecture has no loss on its calibration inputs.
+        """
+        raise UserError(
+            f"{self.name} has no loss on its calibration inputs",
+            fix="measure affinities of gradients on a language model",
+        )
 
     @abstractmethod
     def gate_inputs(self) -> Inputs:
