@@ -65,9 +65,18 @@ def analyse(observations: pd.DataFrame, spec: LayoutsAnalyseSpec) -> pd.DataFram
         correlations = [labels | row for row in _correlations(table, str(cell), spec)]
         corrected = adjust([row["p_raw"] for row in correlations], "holm")
         for row, p in zip(correlations, corrected, strict=True):
-            rows.append(row | {"p_holm": float(p)})
+            rows.append(_decided(row, float(p), spec.alpha))
         rows += [labels | row for row in _mediation(table, str(cell), spec)]
     return pd.DataFrame(rows).reindex(columns=STATISTICS)
+
+
+def _decided(row: dict[str, Any], p_holm: float, alpha: float) -> dict[str, Any]:
+    """Return a correlation with its corrected p, which a direction needs as well as the interval."""
+    row = row | {"p_holm": p_holm}
+    if row["verdict"] not in (DEGENERATE, INCONCLUSIVE) and not p_holm <= alpha:
+        reason = f"{row['reason']}, but p is {p_holm:.3f} after Holm over the cell"
+        return row | {"verdict": INCONCLUSIVE, "reason": reason}
+    return row
 
 
 def layout_table(part: pd.DataFrame) -> pd.DataFrame:
