@@ -39,9 +39,11 @@ def rows_of(cell: str, seed: int, level: str, arm: str, **metrics: float) -> lis
     ]
 
 
-def observations(slope: float, *, constant_hits: bool = False, graphs: int = 1) -> pd.DataFrame:
+def observations(
+    slope: float, *, constant_hits: bool = False, graphs: int = 1, draw: int = 0
+) -> pd.DataFrame:
     """Synthetic layouts: hits follow modularity, log latency follows hits with `slope`."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(draw)
     cell = "graph" if graphs > 1 else "mamba-csr"
     runs = range(graphs if graphs > 1 else 5)
     rows = []
@@ -95,11 +97,16 @@ def test_a_planted_mechanism_is_found(graphs: int) -> None:
 
 
 def test_without_an_effect_on_latency_nothing_is_claimed() -> None:
-    found = analyse(observations(0.0), SPEC)
-    assert pick(found, "hits_latency", "spearman")["verdict"] == "inconclusive"
-    assert pick(found, "acme", "bca")["verdict"] == "inconclusive"
-    share = pick(found, "proportion", "percentile")
-    assert share["verdict"] == "degenerate" and math.isnan(share["estimate"])
+    claimed = {"hits_latency": 0, "acme": 0, "proportion": 0}
+    for draw in range(10):
+        found = analyse(observations(0.0, draw=draw), SPEC)
+        claimed["hits_latency"] += (
+            pick(found, "hits_latency", "spearman")["verdict"] != "inconclusive"
+        )
+        claimed["acme"] += pick(found, "acme", "bca")["verdict"] != "inconclusive"
+        claimed["proportion"] += pick(found, "proportion", "percentile")["verdict"] != "degenerate"
+    # A level of 5 %, Holm over the cell for correlations: 3 of 10 would be a chance of one in 100.
+    assert max(claimed.values()) <= 2
 
 
 def test_a_hit_rate_that_never_changes_mediates_nothing() -> None:
