@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout
+from workflow_checkout import Checkout, target_rules
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -87,7 +87,7 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
     with serve_rehearsal(tmp_path / "hub") as endpoint:
         checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
     listed = set(checkout.run("snakemake", "--list-rules").stdout.split())
-    assert planned == listed, "a rule was not executed"
+    assert planned == listed - (target_rules() - {"all"}), "a rule was not executed"
     folder = checkout.path / "results/paper/codesign/quantization"
     records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
     assert len(records) == 3 and all(record["rehearsal"] for record in records)
