@@ -100,16 +100,18 @@ rule codesign_run_experiment:
     # It times something: nothing may run beside it. At ci scale no time counts.
     threads: lambda wildcards: 1 if wildcards.scale == "ci" else workflow.cores
     resources:
-        gpu=0,
+        gpu=gpus,
         mem_mb=lambda wildcards: 96000 if wildcards.scale == "paper" else 6000,
         runtime=720,
     params:
         step=step_of("run", "experiment"),
         spec=step_spec("run", "experiment"),
         code=step_code("run", "experiment"),
+        device=config["device"],
     shell:
         "python -m seqlab codesign {params.step}"
-        " --spec {params.spec:q} --code {params.code}"
+        " --spec {params.spec:q} --code {params.code} --device {params.device}"
+        " --gpus {resources.gpu}"
         " --assets {input.assets:q}"
         " --record {output.record:q} --samples {output.samples:q}"
         " > {log:q} 2>&1"

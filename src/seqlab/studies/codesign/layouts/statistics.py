@@ -71,7 +71,7 @@ def analyse(observations: pd.DataFrame, spec: LayoutsAnalyseSpec) -> pd.DataFram
 
 
 def _decided(row: dict[str, Any], p_holm: float, alpha: float) -> dict[str, Any]:
-    """Return a correlation with its corrected p, which a direction needs as well as the interval."""
+    """Return a correlation with its corrected p, which a direction needs to be small too."""
     row = row | {"p_holm": p_holm}
     if row["verdict"] not in (DEGENERATE, INCONCLUSIVE) and not p_holm <= alpha:
         reason = f"{row['reason']}, but p is {p_holm:.3f} after Holm over the cell"

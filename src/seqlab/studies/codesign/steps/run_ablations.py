@@ -19,11 +19,11 @@ def run_ablations(
         UserError: An asset is missing, a variant computes something else, or the machine is loaded.
     """
     ((name, architecture),) = spec.bench.architectures.items()
-    subject = open_subject(name, architecture, assets, spec.seed, "cpu")
+    subject = open_subject(name, architecture, assets, spec.seed, context.torch_device())
     few = None
     if spec.few_windows is not None:
         scarce = architecture.model_copy(update={"calibration": spec.few_windows})
-        few = open_subject(name, scarce, assets, spec.seed, "cpu")
+        few = open_subject(name, scarce, assets, spec.seed, context.torch_device())
     found = measure_cell(spec, Bench(subject, spec.bench, spec.seed), few)
     write_run(
         spec,
