@@ -22,7 +22,7 @@ from seqlab.plots.tables import to_markdown
 from seqlab.spec import Context, validate
 from seqlab.studies.codesign.masks import training
 from seqlab.studies.codesign.masks.contrasts import analyse
-from seqlab.studies.codesign.masks.score import score_variants
+from seqlab.studies.codesign.masks.score import changed_groups, score_variants
 from seqlab.studies.codesign.masks.spec import VARIANTS, MasksSpec, TrainMasksSpec
 from seqlab.studies.codesign.masks.table import table
 from seqlab.studies.codesign.steps.train_masks import train_masks
@@ -185,6 +185,8 @@ def test_scores_are_those_of_the_same_windows(assets: list[Path], trained: dict[
     assert found.groupby("variant").size().eq(8).all()
     sparsity = found.groupby("variant")["sparsity"].first()
     assert sparsity.drop("dense").eq(0.5).all() and sparsity["dense"] == 0.0
+    changed = found.groupby("variant")["changed_groups"].first()
+    assert changed["magnitude_tuned"] == 0.0 and changed["hds"] > 0 and np.isnan(changed["dense"])
     held_out = load_tokens(assets[1], "test")
     rng = np.random.default_rng([spec.seed, *b"held_out"])
     windows = torch.from_numpy(sample_windows(held_out, 17, 8, rng))
@@ -196,6 +198,11 @@ def test_scores_are_those_of_the_same_windows(assets: list[Path], trained: dict[
     own = found[found["variant"] == "hds"]
     np.testing.assert_allclose(own["nll"], nll, rtol=1e-4)
     np.testing.assert_array_equal(own["bytes"], held_out.token_bytes[windows[:, 1:]].sum(1))
+
+
+def test_a_folder_without_a_record_of_its_masks_is_refused(assets: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"no record of its masks.*masks\.json"):
+        changed_groups(assets[0])
 
 
 def windows(**shift: float) -> pd.DataFrame:
@@ -211,6 +218,7 @@ def windows(**shift: float) -> pd.DataFrame:
                     "model": "made-up",
                     "variant": variant,
                     "sparsity": 0.0 if variant == "dense" else 0.5,
+                    "changed_groups": 0.25 if variant.startswith("hds") else np.nan,
                     "window": np.arange(40),
                     "nll": base + added + noise,
                     "bytes": 200,
@@ -243,6 +251,7 @@ def test_the_table_names_controls_and_what_is_missing() -> None:
     learned = built[built["mask"] == "learned, weights frozen"].iloc[0]
     assert learned["control"] == "largest magnitudes of each group"
     assert learned["verdict"] == "lower" and learned["n_windows"] == 40
+    assert learned["changed_groups"] == 0.25 and built["changed_groups"].notna().sum() == 1
     missing = built[built["provenance"] == "not_run"]
     assert set(missing["verdict"]) <= {"not_run", ""} and len(missing) == 3
     assert "learned, weights frozen" in to_markdown(built)

@@ -73,14 +73,16 @@ def analyse(windows: pd.DataFrame, spec: AnalyseMasksSpec) -> pd.DataFrame:
 def _values(part: pd.DataFrame, spec: AnalyseMasksSpec) -> Iterator[dict[str, object]]:
     """Yield the quality and the sparsity of every variant."""
     for variant, rows in part.groupby("variant", sort=False):
-        yield {
-            "contrast": "value",
-            "treatment": variant,
-            "metric": "sparsity",
-            "provenance": "counted",
-            "n": len(rows),
-            "estimate": rows["sparsity"].iloc[0],
-        }
+        for metric in ("sparsity", "changed_groups"):
+            if rows[metric].notna().all():
+                yield {
+                    "contrast": "value",
+                    "treatment": variant,
+                    "metric": metric,
+                    "provenance": "counted",
+                    "n": len(rows),
+                    "estimate": rows[metric].iloc[0],
+                }
         measures: dict[str, tuple[Statistic, str]] = {
             "bits_per_byte": (bits_per_byte, "bytes"),
             "perplexity": (perplexity, "tokens"),

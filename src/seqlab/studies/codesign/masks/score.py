@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from torch import nn
 
 from seqlab.data.batches import sample_windows
 from seqlab.data.tokens import load_tokens
+from seqlab.errors import UserError
 from seqlab.models.masks import Pattern, density, magnitude_mask
 from seqlab.models.pretrained import load_causal_lm
 from seqlab.models.sparse_linear import apply_masks, weight_matrix
@@ -19,8 +22,12 @@ from seqlab.studies.codesign.masks.spec import ScoreMasksSpec
 from seqlab.studies.codesign.masks.training import projections
 from seqlab.training.evaluate import evaluate_windows
 
+MASKS_FILE = "masks.json"
 DENSE, MAGNITUDE, UNSTRUCTURED = "dense", "magnitude", "unstructured"
-COLUMNS = ["model", "variant", "sparsity", "window", "nll", "bytes", "tokens", "device"]
+COLUMNS = [
+    *("model", "variant", "sparsity", "changed_groups"),
+    *("window", "nll", "bytes", "tokens", "device"),
+]
 
 
 def score_variants(
@@ -41,6 +48,7 @@ def score_variants(
     held_out = load_tokens(tokens, "test")
     rng = np.random.default_rng([spec.seed, *b"held_out"])
     windows = sample_windows(held_out, spec.evaluate_length + 1, spec.windows, rng)
+    changed = dict(zip(spec.variants, map(changed_groups, trained), strict=True))
     parts = []
     for name, scored in _variants(spec, model, trained, device):
         found = evaluate_windows(scored, windows, held_out.token_bytes, precision=spec.precision)
@@ -50,6 +58,7 @@ def score_variants(
                     "model": spec.model,
                     "variant": name,
                     "sparsity": _sparsity(scored),
+                    "changed_groups": changed.get(name, math.nan),
                     "window": np.arange(len(windows)),
                     "nll": found.nll,
                     "bytes": found.bytes,
@@ -58,6 +67,24 @@ def score_variants(
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def changed_groups(folder: Path) -> float:
+    """Return the share of groups of a trained variant whose mask is not that of magnitudes.
+
+    Raises:
+        UserError: The folder holds no readable `masks.json`.
+    """
+    path = folder / MASKS_FILE
+    try:
+        layers = json.loads(path.read_text("utf-8"))["layers"].values()
+        sizes = [math.prod(layer["shape"]) for layer in layers]
+        shares = [layer["changed_groups"] for layer in layers]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"no record of its masks: {error}", where=str(path), fix="train the masks again"
+        ) from None
+    return float(np.average(shares, weights=sizes))
 
 
 def _variants(

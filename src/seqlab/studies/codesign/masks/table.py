@@ -37,6 +37,7 @@ def table(statistics: pd.DataFrame, scale: str) -> pd.DataFrame:
                     "model": model,
                     "mask": words,
                     "sparsity": _number(_value(part, variant, "sparsity")),
+                    "changed_groups": _number(_value(part, variant, "changed_groups")),
                     "n_windows": 0 if quality is None else int(quality["n"]),
                     "bits_per_byte [95 % CI]": _ends(quality),
                     "perplexity [95 % CI]": _ends(_value(part, variant, "perplexity")),
