@@ -76,6 +76,18 @@ codesign:
         quality: 1
         seeds: 3
         threads: 1
+      masks:
+        models: [mamba_2.8b]
+        train: {steps: 2}
+        batch: 1
+        length: 16
+        threads: 1
+        windows: 3
+        evaluate_length: 16
+        resamples: 100
+      pareto: {sparsities: [0, 50], seeds: 3, repeats: 3, threads: 1, resamples: 100}
+      paths: {sparsities: [50], seeds: 3, repeats: 3, threads: 1,
+              match: {sparsity: 50, grid: [45, 55], refinements: 0, margin: 1.0}}
 """
 
 

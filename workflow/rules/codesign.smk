@@ -8,6 +8,7 @@ Steps, in order: run, collect, analyse, draw and tabulate.
 
 include: "codesign_controls.smk"
 include: "codesign_experiments.smk"
+include: "codesign_masks.smk"
 include: "codesign_synthetic.smk"
 include: "codesign_targets.smk"
 

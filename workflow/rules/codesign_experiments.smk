@@ -45,15 +45,21 @@ def step_code(verb, wildcard):
 
 
 def assets_of_cell(wildcards):
-    """Return the models of a cell's architectures, each followed by what it is measured on."""
+    """Return the models of a cell's architectures, each followed by what it is measured on.
+
+    What an experiment reads besides comes last.
+    """
     bench = settings("codesign", wildcards.scale).workbench
-    return [
+    experiment = experiment_of(wildcards)
+    paths = [
         path
-        for name in experiment_of(wildcards).architectures(wildcards.cell)
+        for name in experiment.architectures(wildcards.cell)
         for path in assets_of_architecture(
             wildcards.scale, bench.architectures[name]
         )
     ]
+    further = experiment.further_assets(bench, wildcards.cell)
+    return paths + [f"results/{wildcards.scale}/{path}" for path in further]
 
 
 def assets_of_architecture(scale, architecture):

@@ -82,6 +82,10 @@ class Experiment(Spec):
         """Return the architectures that a run of a cell measures; their assets are its inputs."""
         raise NotImplementedError
 
+    def further_assets(self, bench: WorkbenchSpec, cell: str) -> list[str]:
+        """Return what a run reads beside its architectures, below `results/<scale>/`."""
+        return []
+
     def runs(self) -> list[str]:
         """Return the folder of every run below `runs/`."""
         return [f"{cell}/seed-{seed}" for cell in self.cells() for seed in range(self.seeds)]

@@ -13,6 +13,9 @@ from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
+from seqlab.studies.codesign.masks.spec import MasksSpec
+from seqlab.studies.codesign.pareto.spec import ParetoSpec
+from seqlab.studies.codesign.paths.spec import PathsSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
 from seqlab.studies.codesign.targets import TargetSpec
@@ -33,6 +36,9 @@ class CodesignSpec(Spec):
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
     ablations: AblationsSpec = setting("Tables 9 to 13 and 16: one choice changed at a time.")
+    masks: MasksSpec = setting("Learned masks (HDS), their controls, and what each costs.")
+    pareto: ParetoSpec = setting("Figure 6 and Table 7: latency against quality.")
+    paths: PathsSpec = setting("Path dependence: tiles pruned before or after a layout.")
     targets: dict[TargetName, TargetSpec] = setting(
         "Names on the command line -> some of the run records, and what is drawn from them alone.",
         default={},
@@ -59,7 +65,7 @@ class CodesignSpec(Spec):
     @property
     def claim_tables(self) -> list[str]:
         """Tables that claims are judged by, below `results/<scale>/codesign/`."""
-        names = ("quantization", "controls", "synthetic", *self.experiments)
+        names = ("quantization", "controls", "synthetic", "masks", *self.experiments)
         return [f"{name}/statistics.csv" for name in names]
 
     def experiment_of(self, artefact: str) -> str:
@@ -122,7 +128,7 @@ class CodesignSpec(Spec):
         Raises:
             KeyError: No experiment has this step.
         """
-        for own in (self.quantization, self.controls, self.synthetic):
+        for own in (self.quantization, self.controls, self.synthetic, self.masks):
             found = own.step_spec(step, wildcards)
             if found is not None:
                 return found
