@@ -8,8 +8,13 @@ what a run shares cancels.
   products.
 - `gain_by_affinity_change` (P3): slope, over the sparsities of a run, of the log ratio of the
   latencies of the iterative arm and of P-then-T on the change of affinity; a gain that grows has a
-  negative slope. Level `pruned` leaves sparsity 0 out, where the affinity is of activations and
-  not of the pruned weights, so that the step between both kinds does not make the slope.
+  negative slope. Level `pruned` leaves sparsity 0 out: there the affinity is of activations, else
+  of the pruned weights, and the two differ in scale. The change therefore jumps from 0 and falls
+  as more is pruned, because a dense pattern has all features in common.
+- `gain_by_layout_worth`: the same on what the last permutation is worth, the Q_frac in excess of
+  a random order that the iterative arm has over P-then-T, which has no such scale.
+  A slope is equivalent to none where, over the range of its regressor, it changes the ratio by less
+  than the margin.
 - `on_front`: share of resamples of the runs in which no point dominates this one.
 - `hypervolume`: area that the points of a method dominate below the bounds of the settings, over
   the area that the dense reference dominates.
@@ -18,7 +23,7 @@ what a run shares cancels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -139,7 +144,7 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _affinity_slopes(part: pd.DataFrame, spec: ParetoAnalyseSpec) -> Iterator[Row]:
-    table = part[part["metric"].isin([LATENCY, "affinity_change"])].pivot_table(
+    table = part[part["metric"].isin([LATENCY, "affinity_change", "q_excess"])].pivot_table(
         index=["seed", "level"], columns=["metric", "arm"], values="value"
     )
     sparsities = [level for level in table.index.unique("level") if level != LEARNED_LEVEL]
@@ -152,31 +157,58 @@ def _affinity_slopes(part: pd.DataFrame, spec: ParetoAnalyseSpec) -> Iterator[Ro
         ]
         if len(levels) < _SLOPE_POINTS or not runs:
             continue
-        slopes = [_slope(rows, arms.ITERATIVE, arms.LINEAR_PT) for rows in runs]
-        noise = [_slope(rows, *AA) for rows in runs]
-        found = paired_contrast(
-            slopes,
-            np.zeros(len(slopes)),
-            margin=math.log1p(spec.margin),
-            noise_limit=noise_floor(np.exp(noise), np.ones(len(noise))).mean_limit,
-            alpha=spec.alpha,
-            labels=LOWER_HIGHER,
-        )
-        yield {
-            "contrast": "gain_by_affinity_change",
-            "level": name,
-            "treatment": arms.ITERATIVE,
-            "control": arms.LINEAR_PT,
-            "metric": LATENCY,
-            **found.row(),
-            "test": f"paired t on the slopes of runs over {len(levels)} sparsities",
-        }
+        for contrast, regressor in _REGRESSORS.items():
+            yield {
+                "contrast": contrast,
+                "level": name,
+                "treatment": arms.ITERATIVE,
+                "control": arms.LINEAR_PT,
+                "metric": LATENCY,
+                **_slope_contrast(runs, regressor, spec).row(),
+                "test": f"paired t on the slopes of runs over {len(levels)} sparsities",
+            }
 
 
-def _slope(rows: pd.DataFrame, treatment: str, control: str) -> float:
-    """Return the least-squares slope of a log latency ratio on the change of affinity."""
-    x = rows["affinity_change"][arms.ITERATIVE].to_numpy()
-    y = np.log(rows[LATENCY][treatment].to_numpy() / rows[LATENCY][control].to_numpy())
+def _slope_contrast(
+    runs: list[pd.DataFrame], regressor: Callable[[pd.DataFrame], Values], spec: ParetoAnalyseSpec
+) -> Contrast:
+    x = [regressor(rows) for rows in runs]
+    pair, aa = (arms.ITERATIVE, arms.LINEAR_PT), AA
+    slopes = [_slope(at, _log_ratio(rows, pair)) for at, rows in zip(x, runs, strict=True)]
+    noise = [_slope(at, _log_ratio(rows, aa)) for at, rows in zip(x, runs, strict=True)]
+    return paired_contrast(
+        slopes,
+        np.zeros(len(slopes)),
+        margin=math.log1p(spec.margin) / float(np.mean([np.ptp(at) for at in x])),
+        noise_limit=noise_floor(np.exp(noise), np.ones(len(noise))).mean_limit,
+        alpha=spec.alpha,
+        labels=LOWER_HIGHER,
+    )
+
+
+def _affinity_change(rows: pd.DataFrame) -> Values:
+    return np.asarray(rows["affinity_change"][arms.ITERATIVE], dtype=np.float64)
+
+
+def _layout_worth(rows: pd.DataFrame) -> Values:
+    excess = rows["q_excess"]
+    return np.asarray(excess[arms.ITERATIVE] - excess[arms.LINEAR_PT], dtype=np.float64)
+
+
+_REGRESSORS: dict[str, Callable[[pd.DataFrame], Values]] = {
+    "gain_by_affinity_change": _affinity_change,
+    "gain_by_layout_worth": _layout_worth,
+}
+
+
+def _log_ratio(rows: pd.DataFrame, pair: tuple[str, str]) -> Values:
+    """Return the log ratio of the latencies of a pair of arms at each sparsity."""
+    latency = rows[LATENCY]
+    return np.log(latency[pair[0]].to_numpy() / latency[pair[1]].to_numpy())
+
+
+def _slope(x: Values, y: Values) -> float:
+    """Return the least-squares slope of y on x."""
     centred = x - x.mean()
     return float((centred * y).sum() / (centred**2).sum())
 
