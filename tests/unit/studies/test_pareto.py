@@ -159,6 +159,22 @@ def test_points_are_relative_to_the_dense_products_of_their_level() -> None:
     assert ("permute_only", "s50") not in at.index
 
 
+def test_a_regressor_that_never_varies_decides_nothing() -> None:
+    data = observations(gain=0.0)
+    data.loc[data["metric"] == "q_excess", "value"] = 0.0
+    found = analyse(data, SPEC.analyse_spec())
+    slope = row(found, contrast="gain_by_layout_worth", level="all")
+    assert slope["verdict"] == "not_evaluable" and "does not vary" in slope["reason"]
+
+
+def test_the_reference_is_that_of_the_lowest_sparsity_in_any_order_of_rows() -> None:
+    data = observations(gain=0.0)
+    learned = data[(data["level"] == "s50") & (data["arm"] == "dense")].assign(level="learned")
+    points = points_of(with_reference(pd.concat([learned, data[::-1]], ignore_index=True)))
+    for arm in ("reference", "dense", "permute_only"):
+        assert set(points.loc[points["arm"] == arm, "level"]) == {"s0"}
+
+
 def test_figure_and_table_show_what_was_not_run(planted: pd.DataFrame, tmp_path: Path) -> None:
     data = drawn(planted)
     assert set(data["panel"]) == {"points", "ratios", "volumes"}

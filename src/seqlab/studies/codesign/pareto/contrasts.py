@@ -29,9 +29,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqlab.measure.noise import noise_floor
 from seqlab.stats.bootstrap import bootstrap_interval
 from seqlab.stats.contrast import LOWER_HIGHER, Contrast, correct_family, paired_contrast
+from seqlab.stats.paired import paired_t
 from seqlab.stats.pareto import hypervolume, non_dominated
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
 from seqlab.studies.codesign.pareto.run import KERNEL, LEARNED, LEARNED_LEVEL, LEARNED_TP, level_of
@@ -135,9 +135,14 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
     at = pd.MultiIndex.from_frame(table[["level", "seed"]])
     table["x"] = table[LATENCY].to_numpy() / reference[LATENCY].reindex(at).to_numpy()
     table["y"] = table[QUALITY].to_numpy() - reference[QUALITY].reindex(at).to_numpy()
-    first = table["level"] == table["level"].iloc[0] if len(table) else []
-    kept = table["arm"].isin(METHODS) | (table["arm"].isin([*FIXED, REFERENCE]) & first)
+    lowest = min({*table["level"]} - {LEARNED_LEVEL}, key=_percent, default="")
+    once = table["arm"].isin([*FIXED, REFERENCE]) & (table["level"] == lowest)
+    kept = table["arm"].isin(METHODS) | once
     return table.loc[kept, ["arm", "level", "seed", "x", "y"]].reset_index(drop=True)
+
+
+def _percent(level: str) -> int:
+    return int(level.removeprefix("s"))
 
 
 # ----------------------------------------------------------------------------- P3
@@ -164,26 +169,37 @@ def _affinity_slopes(part: pd.DataFrame, spec: ParetoAnalyseSpec) -> Iterator[Ro
                 "treatment": arms.ITERATIVE,
                 "control": arms.LINEAR_PT,
                 "metric": LATENCY,
-                **_slope_contrast(runs, regressor, spec).row(),
+                **_slope_row(runs, regressor, spec),
                 "test": f"paired t on the slopes of runs over {len(levels)} sparsities",
             }
 
 
-def _slope_contrast(
+def _slope_row(
     runs: list[pd.DataFrame], regressor: Callable[[pd.DataFrame], Values], spec: ParetoAnalyseSpec
-) -> Contrast:
+) -> Row:
     x = [regressor(rows) for rows in runs]
+    if min(np.ptp(at) for at in x) == 0:
+        reason = "the regressor does not vary over the sparsities of a run"
+        return {"n": len(runs), "verdict": "not_evaluable", "reason": reason}
     pair, aa = (arms.ITERATIVE, arms.LINEAR_PT), AA
     slopes = [_slope(at, _log_ratio(rows, pair)) for at, rows in zip(x, runs, strict=True)]
     noise = [_slope(at, _log_ratio(rows, aa)) for at, rows in zip(x, runs, strict=True)]
-    return paired_contrast(
+    contrast = paired_contrast(
         slopes,
         np.zeros(len(slopes)),
         margin=math.log1p(spec.margin) / float(np.mean([np.ptp(at) for at in x])),
-        noise_limit=noise_floor(np.exp(noise), np.ones(len(noise))).mean_limit,
+        noise_limit=_mean_limit(noise, spec.alpha),
         alpha=spec.alpha,
         labels=LOWER_HIGHER,
     )
+    return dict(contrast.row())
+
+
+def _mean_limit(slopes: list[float], alpha: float) -> float:
+    """Return how far from 0 the mean slope of identical arms can lie."""
+    found = paired_t(slopes, np.zeros(len(slopes)), alpha)
+    ends = (found.estimate, found.ci_low, found.ci_high)
+    return max(abs(end) for end in ends if math.isfinite(end))
 
 
 def _affinity_change(rows: pd.DataFrame) -> Values:
