@@ -10,6 +10,7 @@ from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpe
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
+from seqlab.studies.codesign.sweeps.spec import SweepsSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
 
@@ -25,6 +26,7 @@ class CodesignSpec(Spec):
     workbench: WorkbenchSpec = setting("What the experiments below share.")
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
+    sweeps: SweepsSpec = setting("Figures 1, 4, 7b and bandwidth: sweeps of one quantity.")
 
     @property
     def experiments(self) -> dict[str, Experiment]:
