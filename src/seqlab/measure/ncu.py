@@ -8,8 +8,9 @@ and one row per kernel launch with one column per metric.
 from __future__ import annotations
 
 import csv
-import io
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -128,26 +129,42 @@ def profile(
     why = unavailable()
     if why is not None:
         raise UserError(why, fix="install Nsight Compute and allow access to GPU counters")
-    arguments = [
+    # A session of its own, because ncu killed alone leaves the program behind, on the GPU.
+    process = subprocess.Popen(
+        command_line(command, metrics),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        page, complaints = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"profiling took longer than {timeout_s:g} s", fix="profile fewer kernels"
+        ) from error
+    finally:
+        if process.returncode is None:
+            _end_session(process)
+    if process.returncode:
+        raise UserError(
+            f"ncu ended with status {process.returncode}: {_complaint(page + complaints)}",
+            fix="ERR_NVGPUCTRPERM means that only the administrator may read GPU counters",
+        )
+    return parse_raw_page(page, metrics), page
+
+
+def command_line(command: Sequence[str | Path], metrics: Sequence[str] = METRICS) -> list[str]:
+    """Return the arguments that run a command under ncu and print the raw page of its regions.
+
+    Clocks are left as they are, and processes that the command starts are profiled as well.
+    """
+    return [
         *("ncu", "--csv", "--page", "raw", "--print-units", "base"),
         *("--target-processes", "all", "--profile-from-start", "off"),
         *("--clock-control", "none", "--metrics", ",".join(metrics)),
         *map(str, command),
     ]
-    try:
-        done = subprocess.run(
-            arguments, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(
-            f"profiling took longer than {timeout_s:g} s", fix="profile fewer kernels"
-        ) from error
-    if done.returncode:
-        raise UserError(
-            f"ncu ended with status {done.returncode}: {_complaint(done.stdout + done.stderr)}",
-            fix="ERR_NVGPUCTRPERM means that only the administrator may read GPU counters",
-        )
-    return parse_raw_page(done.stdout, metrics), done.stdout
 
 
 def parse_raw_page(text: str, metrics: Sequence[str] = METRICS) -> Profile:
@@ -163,20 +180,22 @@ def parse_raw_page(text: str, metrics: Sequence[str] = METRICS) -> Profile:
         UserError: There is no header or units row, a row has another length, or a unit of a known
             metric is not known.
     """
-    rows = list(csv.reader(io.StringIO(text)))
-    first = next((i for i, row in enumerate(rows) if row[:1] == ["ID"] and _KERNEL in row), None)
-    if first is None or first + 1 >= len(rows):
+    lines = text.splitlines(keepends=True)
+    # What the program printed before is no CSV: a lone quotation mark there would swallow the page.
+    start = next((i for i, line in enumerate(lines) if _is_header(line)), len(lines))
+    rows = list(csv.reader(lines[start:]))
+    if len(rows) < 2:
         raise UserError(
             f"no raw page in what ncu printed: {_complaint(text)}",
             fix="the program must mark a region with seqlab.measure.ncu.profiled",
         )
-    header, units = rows[first], rows[first + 1]
+    header, units = rows[:2]
     if len(units) != len(header):
         raise UserError(f"units of {len(units)} columns below a header of {len(header)}")
     known = {name: header.index(name) for name in metrics if name in header}
     scale = {name: _scale(name, units[column]) for name, column in known.items()}
     kernels = []
-    for row in rows[first + 2 :]:
+    for row in rows[2:]:
         if not row or row[0].startswith("=="):
             continue
         if len(row) != len(header):
@@ -184,6 +203,16 @@ def parse_raw_page(text: str, metrics: Sequence[str] = METRICS) -> Profile:
         values = {name: _number(row[column], scale[name]) for name, column in known.items()}
         kernels.append(KernelProfile(row[header.index(_KERNEL)], values))
     return Profile(tuple(kernels))
+
+
+def _is_header(line: str) -> bool:
+    return line.startswith(("ID,", '"ID",')) and _KERNEL in line
+
+
+def _end_session(process: subprocess.Popen[str]) -> None:
+    """End a process that runs in a session of its own, and what it has started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def _scale(metric: str, unit: str) -> float:

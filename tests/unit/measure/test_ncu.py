@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import stat
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 
 from seqlab.errors import UserError
 from seqlab.measure import ncu
@@ -104,6 +108,9 @@ def test_the_tool_is_run_with_markers_and_a_limit(
     assert arguments[-2:] == ["python", "step.py"]
     assert arguments[arguments.index("--profile-from-start") + 1] == "off"
     assert set(arguments[arguments.index("--metrics") + 1].split(",")) == set(ncu.METRICS)
+    assert ncu.command_line(["python", "step.py"]) == ["ncu", *arguments]
+    few = ncu.command_line([Path("step")], [ncu.TIME])
+    assert few[-3:] == ["--metrics", ncu.TIME, "step"]
 
 
 def test_failures_of_the_tool_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +125,65 @@ def test_failures_of_the_tool_are_said(tmp_path: Path, monkeypatch: pytest.Monke
         ncu.profile(["true"], timeout_s=1)
 
 
-def test_markers_do_nothing_without_a_gpu() -> None:
+def test_the_limit_ends_what_the_tool_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As ncu does: the program is a child, and it holds the pipes open.
+    fake_ncu(tmp_path, f'sleep 60 & echo $! > "{tmp_path}/child"; wait', monkeypatch)
+    before = time.monotonic()
+    with pytest.raises(UserError, match="longer than 1 s"):
+        ncu.profile(["true"], timeout_s=1)
+    assert time.monotonic() - before < 20
+    child = int((tmp_path / "child").read_text())
+    for _ in range(100):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie":
+            return
+        time.sleep(0.05)
+    pytest.fail("the program outlived its limit")
+
+
+def test_what_the_program_prints_does_not_hide_the_page() -> None:
+    assert len(ncu.parse_raw_page('"a quotation mark alone\n' + PAGE).kernels) == 2
+
+
+class FakeCuda:
+    """Stands in for torch.cuda and writes down what is called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, available: bool) -> None:
+        self.calls: list[str] = []
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
+        monkeypatch.setattr(torch.cuda, "synchronize", self._note("synchronize"))
+        monkeypatch.setattr(torch.cuda.profiler, "start", self._note("start"))
+        monkeypatch.setattr(torch.cuda.profiler, "stop", self._note("stop"))
+
+    def _note(self, name: str) -> Callable[[], None]:
+        return lambda: self.calls.append(name)
+
+
+def test_markers_do_nothing_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise AssertionError("the profiler was called without a GPU")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "synchronize", refuse)
+    monkeypatch.setattr(torch.cuda.profiler, "start", refuse)
+    monkeypatch.setattr(torch.cuda.profiler, "stop", refuse)
+    ran = False
     with ncu.profiled():
-        pass
+        ran = True
+    assert ran
+
+
+def test_markers_enclose_the_work_of_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch, available=True)
+    with ncu.profiled():
+        cuda.calls.append("body")
+    # Work queued before must not be counted, and work queued inside must be.
+    assert cuda.calls == ["synchronize", "start", "body", "synchronize", "stop"]
+
+
+def test_a_failed_body_stops_the_profiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda(monkeypatch, available=True)
+    with pytest.raises(RuntimeError, match="the kernel failed"), ncu.profiled():
+        raise RuntimeError("the kernel failed")
+    assert cuda.calls == ["synchronize", "start", "stop"]

@@ -403,6 +403,22 @@ def test_figures_draw_what_they_say(gain: float) -> None:
     assert len(width_figure(many, scale="ci").axes) == 6
 
 
+def test_a_rehearsal_leaves_empty_figures() -> None:
+    rows = observations().head(0)
+    table = analyse(rows, ANALYSE)
+    assert table.empty and list(table.columns) == STATISTICS
+    for data, figure in (
+        (layer_data(table), layer_figure),
+        (batch_data(table), batch_figure),
+        (bandwidth_data(rows, table), bandwidth_figure),
+        (width_data(table), width_figure),
+    ):
+        assert data.empty
+        assert [text.get_text() for text in figure(data, scale="paper").axes[0].texts] == [
+            "no runs"
+        ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

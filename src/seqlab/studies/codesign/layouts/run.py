@@ -160,7 +160,7 @@ def graph_layouts(spec: LayoutsRunSpec) -> list[Laid]:
         kind, order = orders[index]
         weight = adjacency.permuted(order.indices).weight
         operand = x[torch.from_numpy(order.indices)].contiguous()
-        found = (weight @ operand).double()[torch.from_numpy(order.positions)]
+        found = (weight @ operand).double()[torch.from_numpy(order.positions())]
         error = float((found - reference).norm() / reference.norm())
         if not error <= _CHECKED:
             raise UserError(f"the sum differs by {error:.3g} of its norm", where=kind)

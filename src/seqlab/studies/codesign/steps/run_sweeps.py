@@ -32,7 +32,10 @@ def run_sweeps(
             architecture = architecture.model_copy(update={"traced": spec.sweep.traced})
         # Quality is a matter of the main experiment.
         architecture = architecture.model_copy(update={"quality": 0})
-        subject = open_subject(name, architecture, assets, spec.seed, "cpu")
+        # The roofline that bandwidth is held against is the processor's.
+        on_cpu = isinstance(spec.sweep, BandwidthSpec)
+        device = "cpu" if on_cpu else context.torch_device()
+        subject = open_subject(name, architecture, assets, spec.seed, device)
         bench = Bench(subject, spec.bench, spec.seed)
         rehearsal, cell = subject.rehearsal, {"model": architecture.asset}
         match spec.sweep:

@@ -27,6 +27,7 @@ from seqlab.studies.codesign.sweeps.lines import (
     remark,
     runs,
     titled,
+    without_runs,
 )
 from seqlab.studies.codesign.sweeps.spec import BANDWIDTH, BATCH
 
@@ -44,13 +45,15 @@ def batch_data(statistics: pd.DataFrame) -> pd.DataFrame:
     ]
     spread = spread.assign(panel="spread", series="", low=spread["ci_low"], high=spread["ci_high"])
     parts = [means(statistics, BATCH, _ARMS), ratios(statistics, BATCH, _RATIO), spread[DRAWN]]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return _joined(parts, DRAWN)
 
 
 def batch_figure(data: pd.DataFrame, *, scale: str) -> Figure:
     """Return the figure: latencies at the left, the ratio at the right, a row per device."""
     devices = list(dict.fromkeys(data["device"]))
     with style():
+        if not devices:
+            return without_runs()
         fig = new_figure(PAGE_IN, 2.4 * len(devices))
         axes = fig.subplots(len(devices), 2, squeeze=False)
         for row, device in zip(axes, devices, strict=True):
@@ -98,7 +101,10 @@ def bandwidth_data(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.D
 
     A product stands at the mean over runs of each coordinate; the ratio is of whole models.
     """
+    columns = [*DRAWN, *_PLACED, *_ROOF]
     of_cell = statistics[statistics["cell"] == BANDWIDTH]
+    if of_cell.empty:
+        return _joined([], columns)
     mean = of_cell[of_cell["contrast"] == "mean"]
     keys = ["device", "level", "treatment"]
     wide = mean.pivot_table(index=keys, columns="metric", values="estimate").reset_index()
@@ -119,18 +125,24 @@ def bandwidth_data(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.D
     for name in ("intensity", "memory_bound"):
         ratio[name] = linear[name].reindex(at).to_numpy()
     ratio = ratio[ratio["intensity"].notna() | (ratio["verdict"] == "not_run")]
-    columns = [*DRAWN, *_PLACED, *_ROOF]
     parts = [part.reindex(columns=columns) for part in (arms, roof, ratio)]
-    data = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    data = _joined(parts, columns)
     data["provenance"] = data["provenance"].fillna("simulated")
     data["n"] = data["n"].fillna(ratio["n"].max())
     return data
+
+
+def _joined(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    known = [part for part in parts if len(part)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=columns)
 
 
 def bandwidth_figure(data: pd.DataFrame, *, scale: str) -> Figure:
     """Return the figure: roofline, ratio of latencies and share of the bandwidth, per device."""
     devices = list(dict.fromkeys(data["device"]))
     with style():
+        if not devices:
+            return without_runs()
         fig = new_figure(PAGE_IN, 2.6 * len(devices))
         axes = fig.subplots(len(devices), 3, squeeze=False)
         for row, device in zip(axes, devices, strict=True):

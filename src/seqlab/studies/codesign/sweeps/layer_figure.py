@@ -17,6 +17,7 @@ from seqlab.studies.codesign.sweeps.lines import (
     ratios,
     runs,
     titled,
+    without_runs,
 )
 from seqlab.studies.codesign.sweeps.spec import LAYER
 
@@ -38,6 +39,8 @@ def layer_figure(data: pd.DataFrame, *, scale: str) -> Figure:
     """
     devices, order = list(dict.fromkeys(data["device"])), list(_ORDERS.values())
     with style():
+        if not devices:
+            return without_runs()
         fig = new_figure(PAGE_IN, 3.9 * len(devices))
         axes = fig.subplots(2 * len(devices), len(_KERNELS), squeeze=False, sharex=True)
         for row, device in enumerate(devices):

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from seqlab.plots.primitives import plain_log_axis
-from seqlab.plots.style import NOISE, REFERENCE, SMALLEST_TEXT_PT
+from seqlab.plots.style import NOISE, PAGE_IN, REFERENCE, SMALLEST_TEXT_PT, new_figure
 from seqlab.studies.codesign.sweeps.statistics import LATENCY
 
 DRAWN = [
@@ -121,6 +122,15 @@ def remark(ax: Axes, text: str) -> None:
         low, high = ax.get_ylim()
         ax.set_ylim(low * (low / high) ** (0.13 * (1 + text.count("\n"))), high)
         ax.text(0.02, 0.02, text, transform=ax.transAxes, fontsize=SMALLEST_TEXT_PT, va="bottom")
+
+
+def without_runs() -> Figure:
+    """Return the figure of no runs at all, as a rehearsal leaves it; call inside `style()`."""
+    fig = new_figure(PAGE_IN, 1.0)
+    ax = fig.subplots()
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, "no runs", ha="center", va="center", transform=ax.transAxes)
+    return fig
 
 
 def runs(rows: pd.DataFrame) -> int:

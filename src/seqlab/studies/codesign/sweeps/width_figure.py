@@ -24,6 +24,7 @@ from seqlab.studies.codesign.sweeps.lines import (
     ratios,
     runs,
     titled,
+    without_runs,
 )
 from seqlab.studies.codesign.sweeps.spec import WIDTH
 
@@ -57,6 +58,8 @@ def width_figure(data: pd.DataFrame, *, scale: str) -> Figure:
     """Return the figure: one panel per kernel, a row per device."""
     devices = list(dict.fromkeys(data["device"]))
     with style():
+        if not devices:
+            return without_runs()
         fig = new_figure(PAGE_IN, 2.5 * len(devices))
         axes = fig.subplots(len(devices), len(_KERNELS), squeeze=False)
         for row, device in zip(axes, devices, strict=True):
