@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
+from seqlab.studies.codesign.intervention.spec import InterventionSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
@@ -25,6 +26,7 @@ class CodesignSpec(Spec):
     workbench: WorkbenchSpec = setting("What the experiments below share.")
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
+    intervention: InterventionSpec = setting("Table 4: layouts where the hit rate is forced.")
 
     @property
     def experiments(self) -> dict[str, Experiment]:
