@@ -15,6 +15,7 @@ from typing import Literal
 
 import seqlab
 from seqlab.errors import UserError
+from seqlab.models.compiled import COMPILERS, PACKAGES, Unavailable, require_compiler
 from seqlab.provenance.resources import resource_problems
 
 Status = Literal["ok", "warn", "fail"]
@@ -52,6 +53,7 @@ def run_doctor(root: str | Path | None = None) -> list[Finding]:
         *check_torch(gpu),
         check_import("numba", needed=True),
         *(check_import(name, needed=False, gpu=gpu is not None) for name in _GPU_KERNELS),
+        *(check_compiler(name) for name in COMPILERS if name != "eager"),
         *check_caches(base),
         check_disk(base),
         check_memory(),
@@ -200,6 +202,15 @@ def check_import(name: str, *, needed: bool, gpu: bool = False) -> Finding:
     reason = lines[-1] if lines else f"exit status {done.returncode}"
     status: Status = "fail" if needed else "warn" if gpu else "ok"
     return Finding(name, status, f"installed, not importable: {reason}", "reinstall it")
+
+
+def check_compiler(name: str) -> Finding:
+    """Check what a compiler of models needs; without it, its rows of the tables are not run."""
+    try:
+        require_compiler(name)
+    except Unavailable as error:
+        return Finding(name, "warn", f"{error.reason}; its rows are not run", error.fix)
+    return Finding(name, "ok", f"compiler, {metadata.version(PACKAGES[name])}")
 
 
 def check_caches(root: Path) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from seqlab.doctor import (
     check_caches,
     check_checkout,
     check_command,
+    check_compiler,
     check_disk,
     check_import,
     check_profile_link,
@@ -85,6 +86,22 @@ def test_kernel_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert check_import("surely_not_installed", needed=True).status == "fail"
     assert check_import("surely_not_installed", needed=False, gpu=True).status == "warn"
     assert check_import("surely_not_installed", needed=False).status == "ok"
+
+
+def test_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "1.2")
+    monkeypatch.setattr("seqlab.models.compiled.util.find_spec", lambda name: True)
+    found = check_compiler("openvino")
+    assert (found.status, found.detail) == ("ok", "compiler, 1.2")
+    monkeypatch.setattr(
+        "seqlab.models.compiled.util.find_spec", lambda name: None if name == "onnx" else True
+    )
+    found = check_compiler("openvino")
+    assert (found.status, found.detail) == ("warn", "not installed: onnx; its rows are not run")
+    assert "peers" in found.fix
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    found = check_compiler("inductor")
+    assert found.detail == "no C++ compiler /no/such/compiler; its rows are not run"
 
 
 def test_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

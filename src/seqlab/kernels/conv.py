@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from seqlab.kernels.arrays import needs_grad, rows, tiles
+from seqlab.kernels.conv_reference import reference_conv
 
 
 def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: str) -> Tensor:
@@ -32,23 +33,10 @@ def causal_conv_silu(x: Tensor, weight: Tensor, bias: Tensor | None, backend: st
     tensors = (x, weight) if bias is None else (x, weight, bias)
     fused = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
     if backend != "numba" or not fused:
-        return functional.silu(_convolved(x, weight, bias))
+        return functional.silu(reference_conv(x, weight, bias))
     if needs_grad(x, weight, bias):
         return _FusedConv.apply(x, weight, bias)
     return _forward(x, *_filter_tiles(weight, bias))
-
-
-def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    width, length = weight.shape[1], x.shape[1]
-    if x.device.type != "cpu":
-        padded = functional.pad(x.transpose(1, 2), (width - 1, 0))
-        return functional.conv1d(padded, weight[:, None], bias, groups=len(weight)).transpose(1, 2)
-    # A sum over shifts: PyTorch's depthwise convolution on a CPU takes ten times as long.
-    padded = functional.pad(x, (0, 0, width - 1, 0))
-    y = padded[:, :length] * weight[:, 0]
-    for tap in range(1, width):
-        y = y + padded[:, tap : tap + length] * weight[:, tap]
-    return y if bias is None else y + bias
 
 
 def _filter_tiles(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
