@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from seqlab.spec import Spec, setting
+from seqlab.studies.codesign.backends.spec import BackendsSpec
 from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
 from seqlab.studies.codesign.intervention.spec import InterventionSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
+from seqlab.studies.codesign.profiles.spec import ProfilesSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
@@ -27,6 +29,8 @@ class CodesignSpec(Spec):
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
     intervention: InterventionSpec = setting("Table 4: layouts where the hit rate is forced.")
+    backends: BackendsSpec = setting("Tables 2 and 6: layouts under compilers.")
+    profiles: ProfilesSpec = setting("Figure 5: layouts in the simulated caches of devices.")
 
     @property
     def experiments(self) -> dict[str, Experiment]:

@@ -200,9 +200,7 @@ def clamp_all(spec: InterventionRunSpec, pieces: list[Piece]) -> dict[float, Met
     found = {}
     for target in spec.targets:
         clamped = clamp(hit_rate, target, max(1, first.size // step), spec.capacity_max // step)
-        reason = (
-            None if clamped.near else f"no capacity gives it: {clamped.hit_rate:.3f} is nearest"
-        )
+        nearest = f"no capacity gives it: {clamped.hit_rate:.3f} is nearest"
         found[target] = {
             "L2_capacity_bytes": Metric(
                 value=clamped.capacity * step if clamped.near else None,
