@@ -18,6 +18,7 @@ for study in study_names():
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/assets.smk"
+include: "workflow/rules/assets_graph.smk"
 
 
 for study in study_names():

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-TARGET = "results/laptop/codesign/quantization/summary.csv"
-sys.exit(
-    subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]])
-)
+ROOT = Path(__file__).resolve().parents[1]
+TARGETS = ["table14"]
+COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
+sys.exit(subprocess.call([sys.executable, "-m", *COMMAND], cwd=ROOT))

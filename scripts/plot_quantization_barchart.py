@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
-TARGET = "figures/fig2.pdf"
-sys.exit(
-    subprocess.call([sys.executable, "-m", "snakemake", TARGET, "--cores", "all", *sys.argv[1:]])
-)
+ROOT = Path(__file__).resolve().parents[1]
+TARGETS = ["fig2"]
+COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
+sys.exit(subprocess.call([sys.executable, "-m", *COMMAND], cwd=ROOT))

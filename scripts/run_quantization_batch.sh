@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All runs of Figure 2 and their summary, under the original script's name.
+# All runs of Figure 2, and their summary, under the original script's name.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-exec snakemake results/laptop/codesign/quantization/summary.csv --cores all --rerun-incomplete "$@"
+exec snakemake table14 "$@"

@@ -355,6 +355,8 @@ def _apply(rule: Any, row: pd.Series, columns: Columns) -> tuple[Outcome, str]:
     verdict, why = str(row[columns.verdict]), str(row[columns.reason])
     estimate = float(row[columns.estimate])
     words = f"{verdict}: {why}"
+    if verdict == "not_evaluable":
+        return "not_evaluable", why
     identical = verdict == "degenerate" and why.startswith("identical")
     if verdict == "degenerate" and not identical:
         # Without variance nothing can be tested; that something differs at all is still plain.

@@ -109,7 +109,7 @@ def step_module(group: str, step: str) -> str:
         known = sorted(
             path.stem
             for path in _folder(base).glob("*.py")
-            if path.stem not in ("__init__", "spec")
+            if path.stem != "__init__" and not path.stem.endswith("spec")
         )
         raise UserError(f"{group} has no step {step!r}", fix=f"steps: {', '.join(known) or 'none'}")
     return name

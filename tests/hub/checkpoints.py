@@ -6,22 +6,32 @@ config/hub.lock.yaml with what is made here. Numbers that come of it mean nothin
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hub.server import HubServer, Repository, serve
+from hub.torchvision_resnet import TorchvisionResNet
 from seqlab.data.lock import LOCK_FILE, HubLock, read_lock
 from seqlab.data.resources import load_resource
 from seqlab.data.tokenizer import end_of_text_id, resource_tokenizer, save_tokenizer
 
 # The tokenizer of GPT-NeoX has 50,277 entries, and Mamba pads its embeddings to a multiple of 8.
 VOCABULARY = 50_280
+BERT_VOCABULARY = 2000
+SST2 = "stanfordnlp/sst2"
+# Sentences of the training, validation and test split of the fixture.
+SENTENCES = {"train": 800, "validation": 100, "test": 50}
 WIKITEXT = "Salesforce/wikitext"
 WIKITEXT_CONFIG = "wikitext-103-raw-v1"
 # Articles of the training, validation and test split of the fixture.
 ARTICLES = {"train": 500, "validation": 40, "test": 300}
+# OGB's raw files of ogbn-arxiv, in a folder of a repository that holds other data too.
+ARXIV = "ZhuofengLi/TEG-Datasets"
+OGB_FOLDER = "arxiv/dataset/ogbn_arxiv"
 ROOT = Path(__file__).resolve().parents[2]
 
 _WIKITEXT_CARD = """\
@@ -68,6 +78,120 @@ def write_wikitext(folder: Path) -> None:
             pq.write_table(pa.table({"text": part}), folder / WIKITEXT_CONFIG / name)
 
 
+def write_ogb(folder: Path) -> None:
+    """Write a fixture in OGB's raw files: papers of 4 classes that cite mostly their own."""
+    import gzip
+
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    nodes, classes = 200, 4
+    labels = rng.permutation(nodes) % classes
+    source = rng.integers(0, nodes, 900)
+    own = rng.random(900) < 0.8
+    target = np.where(
+        own,
+        [rng.choice(np.flatnonzero(labels == labels[node])) for node in source],
+        rng.integers(0, nodes, 900),
+    )
+    features = np.eye(classes)[labels].repeat(2, axis=1) + rng.standard_normal((nodes, 8))
+    order = rng.permutation(nodes)
+    tables: dict[str, Any] = {
+        "raw/edge": np.stack([source, target], axis=1),
+        "raw/node-feat": features.round(6),
+        "raw/node-label": labels[:, None],
+        "raw/num-node-list": [[nodes]],
+        "split/time/train": order[:100, None],
+        "split/time/valid": order[100:140, None],
+        "split/time/test": order[140:, None],
+    }
+    for name, rows in tables.items():
+        path = folder / OGB_FOLDER / f"{name}.csv.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = "".join(",".join(map(str, np.asarray(row).tolist())) + "\n" for row in rows)
+        path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    (folder / "README.md").write_text("---\nlicense: odc-by\n---\nA fixture in OGB's layout.\n")
+
+
+def write_timm_resnet(folder: Path, *, seed: int = 0) -> None:
+    """Write a tiny ResNet as timm stores torchvision's: its names, and a config of its own."""
+    import json
+
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    model = TorchvisionResNet(16, (32, 64), (1, 1), 10, seed)
+    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    config = {"architecture": "resnet50", "num_classes": 10, "pretrained_cfg": {"tag": "tv2_in1k"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "README.md").write_text("---\nlicense: bsd-3-clause\n---\nA tiny model.\n")
+
+
+_SST2_CARD = """\
+---
+license:
+- unknown
+dataset_info:
+  features:
+  - name: idx
+    dtype: int32
+  - name: sentence
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': negative
+          '1': positive
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: data/train-*
+  - split: validation
+    path: data/validation-*
+  - split: test
+    path: data/test-*
+---
+A fixture in the schema of SST-2; its sentences are those of the movie reviews of this project.
+"""
+
+
+def write_sst2(folder: Path) -> None:
+    """Write a fixture of SST-2: `idx`, `sentence`, `label`; the labels of `test` are hidden."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text(_SST2_CARD)
+    # The source is sorted by class.
+    rows = list(load_resource("movie_sentiment").lines())
+    sentences = iter(random.Random(0).sample(rows, sum(SENTENCES.values())))
+    for split, count in SENTENCES.items():
+        chosen = list(islice(sentences, count))
+        labels = [-1 if split == "test" else int(row["mean"] > 0) for row in chosen]
+        table = pa.table(
+            {
+                "idx": pa.array(range(len(chosen)), pa.int32()),
+                "sentence": [row["text"].lower() + " " for row in chosen],
+                "label": pa.array(labels, pa.int64()),
+            }
+        )
+        pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+
+
+def save_wordpiece(folder: Path) -> None:
+    """Write a small tokenizer of BERT's kind, with the files that its repositories have."""
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertTokenizerFast
+
+    texts = [row["text"] for row in load_resource("movie_sentiment").lines()]
+    trained = BertWordPieceTokenizer(lowercase=True)
+    trained.train_from_iterator(texts, vocab_size=BERT_VOCABULARY, show_progress=False)
+    trained.save_model(str(folder))
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+
+
 def write_checkpoint(
     folder: Path, family: str, *, seed: int = 0, pickled: bool = False, shards: bool = False
 ) -> None:
@@ -75,16 +199,21 @@ def write_checkpoint(
 
     Args:
         folder: New model folder.
-        family: `mamba`, `llama`, `mistral`, `bert` or `resnet`.
+        family: `mamba`, `llama`, `mistral`, `bert`, `bert_encoder`, `resnet` or `timm_resnet`.
         seed: Seed of the weights.
         pickled: Write `pytorch_model.bin` instead of safetensors, as old repositories have it.
         shards: Write several safetensors files and an index, as large repositories have it.
     """
     import torch
 
+    if family == "timm_resnet":
+        write_timm_resnet(folder, seed=seed)
+        return
     folder.mkdir(parents=True)
     end = 0
-    if family != "resnet":
+    if family == "bert_encoder":
+        save_wordpiece(folder)
+    elif family != "resnet":
         tokenizer = resource_tokenizer()
         end = end_of_text_id(tokenizer)
         save_tokenizer(tokenizer, folder)
@@ -140,6 +269,16 @@ def _bert(end: int) -> Any:
     return BertForSequenceClassification(config)
 
 
+def _bert_encoder(_end: int) -> Any:
+    """Return what bert-large-uncased is: pretrained heads, and none of a classifier."""
+    from transformers import BertConfig, BertForPreTraining
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    return BertForPreTraining(
+        BertConfig(vocab_size=BERT_VOCABULARY, num_attention_heads=4, pad_token_id=0, **shape)
+    )
+
+
 def _resnet(end: int) -> Any:
     from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -152,6 +291,7 @@ _FAMILIES: dict[str, Callable[[int], Any]] = {
     "llama": _decoder("Llama"),
     "mistral": _decoder("Mistral"),
     "bert": _bert,
+    "bert_encoder": _bert_encoder,
     "resnet": _resnet,
 }
 # Every form of weights that the real repositories have is among them.
@@ -159,6 +299,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "state-spaces/mamba-130m-hf": {"family": "mamba", "seed": 1, "pickled": True},
     "state-spaces/mamba-370m-hf": {"family": "mamba", "seed": 2},
     "state-spaces/mamba-2.8b-hf": {"family": "mamba", "seed": 3, "shards": True},
+    "timm/resnet50.tv2_in1k": {"family": "timm_resnet", "seed": 4},
+    "google-bert/bert-large-uncased": {"family": "bert_encoder", "seed": 4},
 }
 
 
@@ -180,7 +322,11 @@ def rehearsal_repositories(folder: Path, lock: HubLock) -> list[Repository]:
     return repositories
 
 
-_DATASETS: dict[str, Callable[[Path], None]] = {WIKITEXT: write_wikitext}
+_DATASETS: dict[str, Callable[[Path], None]] = {
+    WIKITEXT: write_wikitext,
+    ARXIV: write_ogb,
+    SST2: write_sst2,
+}
 
 
 @contextmanager

@@ -14,17 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout
+from workflow_checkout import Checkout, target_rules
 
 CI = ("--profile", "workflow/profiles/ci")
 RELATIVE = 1e-6
 # What describes the occasion and not the result.
-TIMED = {"prefill_ms", "decode_ms", "latency_ms"}
+TIMED = {"prefill_ms", "decode_ms", "latency_ms", "site_latency_ms", "dram_gb_per_s"}
 OCCASION = {"environment", "seconds", "samples_sha256", "resumed_from"} | TIMED
 
 QUANTIZATION = "results/ci/codesign/quantization"
 SYNTHETIC = "results/ci/codesign/synthetic"
 CONTROLS = "results/ci/codesign/controls"
+MAIN = "results/ci/codesign/main"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -32,12 +33,24 @@ RULES = {
     "assets_baselines": "results/ci/assets/baselines/sotu/bpe2048.json",
     "assets_init_model": "results/ci/assets/models/mamba_sotu/init",
     "assets_train_model": "results/ci/assets/models/mamba_sotu/trained",
+    "assets_graph": "results/ci/assets/graphs/communities",
+    "assets_train_graph_network": "results/ci/assets/graph_networks/gcn_communities",
+    "assets_image_model": "results/ci/assets/image_models/resnet50_random",
+    "assets_init_classifier": "results/ci/assets/classifiers/bert_sentiment/init",
+    "assets_examples": "results/ci/assets/examples/sentiment/bpe4096_sentiment",
+    "assets_train_classifier": "results/ci/assets/classifiers/bert_sentiment/trained",
     "codesign_run_quantization": f"{QUANTIZATION}/runs/mamba_sotu/seed-0/record.json",
     "codesign_collect_quantization": f"{QUANTIZATION}/observations.csv",
     "codesign_analyse_quantization": f"{QUANTIZATION}/statistics.csv",
     "codesign_draw_quantization": "results/ci/codesign/figures/quantization_order.pdf",
     "codesign_tabulate_quantization": "results/ci/codesign/tables/quantization_order.md",
     "codesign_facts_quantization": "results/ci/codesign/figures/quantization_order.json",
+    "codesign_run_experiment": f"{MAIN}/runs/mamba/seed-0/record.json",
+    "codesign_collect_experiment": f"{MAIN}/observations.csv",
+    "codesign_analyse_experiment": f"{MAIN}/statistics.csv",
+    "codesign_draw_experiment": "results/ci/codesign/figures/latency_distributions.pdf",
+    "codesign_tabulate_experiment": "results/ci/codesign/tables/main_results.md",
+    "codesign_facts_experiment": "results/ci/codesign/figures/latency_distributions.json",
     "codesign_run_synthetic": f"{SYNTHETIC}/runs/seed-0/record.json",
     "codesign_collect_synthetic": f"{SYNTHETIC}/observations.csv",
     "codesign_analyse_synthetic": f"{SYNTHETIC}/statistics.csv",
@@ -112,4 +125,25 @@ def test_a_rule_gives_the_same_result_again(built: Checkout, ci_build: Checkout,
 
 def test_every_rule_is_tested(ci_build: Checkout) -> None:
     listed = set(ci_build.run("snakemake", "--list-rules").stdout.split())
-    assert listed - {"all", "paper_merge_manifest"} == set(RULES)
+    assert target_rules() <= listed
+    assert listed - target_rules() - {"paper_merge_manifest"} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    "alias,number,suffixes",
+    [
+        ("figures/ci/latex_fig2", "figures/ci/fig2", ("pdf", "png", "csv", "rst")),
+        ("results/ci/tables/other", "results/ci/tables/table14", ("csv", "md", "tex")),
+    ],
+)
+def test_an_alias_is_its_item(
+    built: Checkout, alias: str, number: str, suffixes: tuple[str, ...]
+) -> None:
+    (built.path / "mine.yaml").write_text("paper: {aliases: {other: table14}}")
+    files = [f"{alias}.{suffix}" for suffix in suffixes]
+    built.run("snakemake", *files, *CI, "--configfile", "mine.yaml")
+    for suffix in suffixes:
+        ours, theirs = (built.path / f"{name}.{suffix}" for name in (alias, number))
+        assert ours.read_bytes() == theirs.read_bytes()
+    explained = built.run("python", "-m", "seqlab", "explain", files[0]).stdout
+    assert "codesign/quantization  model=mamba_sotu" in explained

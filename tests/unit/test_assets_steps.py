@@ -6,22 +6,28 @@ import json
 import lzma
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from seqlab.assets.baselines import baselines
 from seqlab.assets.corpus import corpus
+from seqlab.assets.examples import examples
 from seqlab.assets.init_model import init_model
 from seqlab.assets.spec import (
     BaselinesSpec,
+    BertShape,
     CorpusSpec,
+    ExamplesSpec,
     InitModelSpec,
     MambaShape,
+    TokenizerSettings,
     TokenizerSpec,
     TokensSpec,
 )
 from seqlab.assets.tokenizer import tokenizer
 from seqlab.assets.tokens import tokens
 from seqlab.data.corpus import Document, read_documents, texts, write_documents
+from seqlab.data.examples import load_examples
 from seqlab.data.sources import read_origin
 from seqlab.data.tokenizer import load_tokenizer
 from seqlab.data.tokens import load_tokens, token_index
@@ -87,6 +93,67 @@ def test_the_same_seed_gives_the_same_file_and_another_does_not(
     assert written[3] == (assets / "model" / "model.safetensors").read_bytes() != written[4]
 
 
+def test_a_fresh_bert_opens_in_transformers_and_follows_from_its_seed(
+    assets: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    shape = BertShape(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        num_labels=3,
+        initializer_range=0.3,
+    )
+    weights = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        spec = InitModelSpec(source="init:bert", bert=shape, seed=seed, pad_vocabulary_to=64)
+        init_model(spec, tokenizer=[assets / "tokenizer"], out=tmp_path / name)
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "a")
+    for field, value in shape.model_dump().items():
+        assert getattr(model.config, field) == value
+    assert model.config.vocab_size == 320
+    embedding = model.bert.embeddings.word_embeddings.weight
+    assert embedding.std().item() == pytest.approx(0.3, rel=0.05)
+    assert embedding[0].abs().max() > 0.1, "the token that marks the start has a vector"
+    origin = read_origin(tmp_path / "a")
+    assert origin.detail["parameters"] == sum(p.numel() for p in model.parameters())
+    assert origin.source == "init:bert" and not origin.rehearsal
+    ids = AutoTokenizer.from_pretrained(tmp_path / "a")("the leads").input_ids
+    assert ids[0] == ids[-1] == 0
+    assert ids[1:-1] == load_tokenizer(assets / "tokenizer").encode("the leads").ids
+
+
+def test_examples_keep_order_labels_and_text(tmp_path: Path) -> None:
+    corpus(CorpusSpec(source="vendored:movie_sentiment"), resource=[], out=tmp_path / "corpus")
+    tokenizer(
+        TokenizerSpec(vocabulary=300),
+        corpus=[tmp_path / "corpus"],
+        model=[],
+        out=tmp_path / "tokenizer",
+    )
+    examples(
+        ExamplesSpec(length=32),
+        corpus=tmp_path / "corpus",
+        tokenizer=tmp_path / "tokenizer",
+        out=tmp_path / "examples",
+    )
+    opened = load_tokenizer(tmp_path / "tokenizer")
+    for split in ("train", "validation", "test"):
+        documents = list(read_documents(tmp_path / "corpus", split))
+        found = load_examples(tmp_path / "examples", split)
+        assert found.labels.tolist() == [document.label for document in documents]
+        assert 0.4 < found.labels.mean() < 0.6
+        for index in (0, len(documents) // 2, -1):
+            batch = found.batch(np.array([index % len(documents)]))
+            whole = opened.encode(documents[index].text, add_special_tokens=False).ids
+            assert batch.input_ids[0].tolist() == [0, *whole[:30], 0]
+
+
 def test_a_model_of_the_users_own_is_linked_and_keeps_its_tokenizer(
     assets: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +202,7 @@ def test_baselines_of_another_corpus_are_refused(assets: Path, tmp_path: Path) -
     [
         (InitModelSpec(source="init:rwkv"), 1, "no architecture 'rwkv'"),
         (InitModelSpec(source="init:mamba"), 0, "one folder is needed, 0 given"),
+        (InitModelSpec(source="init:bert"), 2, "one folder is needed, 2 given"),
         (InitModelSpec(source="path:/absent"), 1, "brings its own"),
         (InitModelSpec(source="path:/absent"), 0, "no such folder"),
     ],
@@ -152,6 +220,14 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         CorpusSpec(source="vendored:sotu", revision="0" * 40)
     with pytest.raises(ValueError, match="mamba belongs to init:mamba"):
         InitModelSpec(source="hub:a/b", mamba=SHAPE)
+    with pytest.raises(ValueError, match="bert belongs to init:bert"):
+        InitModelSpec(source="init:mamba", bert=BertShape())
+    with pytest.raises(ValueError, match="384 is no multiple of num_attention_heads 7"):
+        BertShape(num_attention_heads=7)
+    with pytest.raises(ValueError, match="not both"):
+        TokenizerSettings(source="model", model="a", classifier="b")
+    with pytest.raises(ValueError, match="model or classifier belongs to source 'model'"):
+        TokenizerSettings(source="train", corpus="a", classifier="b")
     with pytest.raises(ValueError, match="source"):
         CorpusSpec(source="sotu")
     with pytest.raises(ValueError, match="revision"):

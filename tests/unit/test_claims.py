@@ -124,6 +124,14 @@ def test_all_needs_every_row_and_any_needs_one():
     assert with_unclear.verdict == "inconclusive"
 
 
+def test_a_contrast_that_could_not_be_made_decides_nothing() -> None:
+    row = {**FASTER, "verdict": "not_evaluable", "reason": "no match", "ratio": math.nan}
+    for kind in ("equivalence", "equality", "difference"):
+        verdict = judge({"kind": kind}, row)
+        assert (verdict.verdict, verdict.reason) == ("not_evaluable", "no match")
+    assert judge({"kind": "direction", "expected": "faster"}, row).verdict == "not_evaluable"
+
+
 def test_needs_that_are_not_met_are_not_run():
     verdict = judge({"kind": "equivalence"}, needs={"device": "A100", "data": "sotu"})
     assert verdict.verdict == "not_run"

@@ -18,6 +18,8 @@ from seqlab.workflow import SCALES, Settings, step_module, study_names
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE_FILES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
+# Rules of the command line; those that settings name (numbers, aliases, subsets) stand in loops.
+TARGETS = {"figures", "codesign_all"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -102,13 +104,21 @@ def test_every_dependency_is_pinned() -> None:
 
 def _rules(path: Path) -> dict[str, str]:
     blocks = re.split(r"^rule (\w+):$", path.read_text(), flags=re.M)
-    return dict(zip(blocks[1::2], blocks[2::2], strict=True))
+    # A rule ends at the next line that is not indented.
+    bodies = (re.split(r"^(?=\S)", block, flags=re.M)[0] for block in blocks[2::2])
+    return dict(zip(blocks[1::2], bodies, strict=True))
 
 
 @pytest.mark.parametrize("path", RULE_FILES, ids=lambda path: path.stem)
 def test_rules_follow_the_house_rules(path: Path) -> None:
-    assert path.read_text().startswith('"""'), "a rule file opens with its contract"
+    text = path.read_text()
+    assert text.startswith('"""'), "a rule file opens with its contract"
+    for body in re.findall(r"^    rule:\n((?: {8}.*\n)*)", text, re.M):
+        assert re.findall(r"^ {8}(\w+):", body, re.M) == ["name", "input"], "more than a target"
     for name, body in _rules(path).items():
+        if name in TARGETS:
+            assert re.findall(r"^    (\w+):", body, re.M) == ["input"], f"{name} is no mere target"
+            continue
         # <study>.smk, or <study>_<experiment>.smk
         assert name.startswith(f"{path.stem.partition('_')[0]}_"), name
         for directive in (
@@ -126,9 +136,27 @@ def test_rules_follow_the_house_rules(path: Path) -> None:
             assert not re.search(rf"^    {forbidden}:", body, re.M), f"{name} uses {forbidden}"
         for resource in ("gpu", "mem_mb", "runtime"):
             assert f"{resource}=" in body, f"{name} asks for no {resource}"
-        calls = re.findall(r"python -m seqlab (\w+) (\w+)", body)
+        calls = re.findall(r"python -m seqlab (\w+) (\w+|\{params\.step\})", body)
         assert len(calls) == 1, f"{name} makes {len(calls)} calls"
-        assert step_module(*calls[0]).endswith(f".{calls[0][1]}")
+        if calls[0][1] == "{params.step}":
+            # The step has the name of what a wildcard names; the next test finds all of them.
+            assert "step=step_of(" in body, name
+        else:
+            assert step_module(*calls[0]).endswith(f".{calls[0][1]}")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_experiment_has_its_steps(settings: Settings, scale: str) -> None:
+    study = settings("codesign", scale)
+    steps = [f"{verb}_{name}" for name in study.experiments for verb in ("run", "analyse")]
+    for experiment in study.experiments.values():
+        steps += [f"draw_{artefact}" for artefact in experiment.figures]
+        steps += [f"tabulate_{artefact}" for artefact in experiment.tables]
+    assert len(set(steps)) == len(steps)
+    for step in steps:
+        assert step_module("codesign", step).endswith(f".{step}")
+    artefacts = [name for e in study.experiments.values() for name in {*e.figures, *e.tables}]
+    assert len(set(artefacts)) == len(artefacts), "two experiments make one artefact"
 
 
 def test_a_step_module_holds_the_step_of_its_name() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from workflow_checkout import Checkout
 
 SCALES = ("laptop", "ci", "paper")
@@ -77,18 +75,3 @@ def test_report(built: Checkout) -> None:
     built.run("snakemake", "--config", "scale=ci", "--report", "report.html")
     report = (built.path / "report.html").read_text("utf-8")
     assert "fig2" in report and "table14" in report
-
-
-@pytest.mark.parametrize("script", ["aggregate_quantization.py", "plot_quantization_barchart.py"])
-def test_scripts_under_the_original_names(checkout: Checkout, script: str) -> None:
-    out = checkout.run("python", f"scripts/{script}", "-n").stdout
-    assert "codesign_run_quantization" in out
-
-
-def test_scripts_in_shell(checkout: Checkout) -> None:
-    import os
-    import sys
-
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    out = checkout.run("bash", "scripts/run_quantization_batch.sh", "-n", PATH=path).stdout
-    assert "codesign_run_quantization" in out

@@ -21,9 +21,16 @@ HEAVY = {
     "assets_baselines",
     "assets_init_model",
     "assets_train_model",
+    "assets_graph",
+    "assets_train_graph_network",
+    "assets_image_model",
     "codesign_run_quantization",
     "codesign_run_controls",
     "codesign_run_synthetic",
+    "codesign_run_experiment",
+    "assets_init_classifier",
+    "assets_examples",
+    "assets_train_classifier",
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from workflow_checkout import Checkout
+from workflow_checkout import Checkout, target_rules
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -25,6 +25,15 @@ assets:
     paper:
       models:
         mamba_2.8b: {training: {threads: 1, evaluate_length: 64}}
+      graphs:
+        ogbn_arxiv: {nodes: 200, edges: 900}
+      graph_networks:
+        gcn_arxiv: &network
+          training: {hidden_size: 16, threads: 1, train: {steps: 20, evaluate_every: 10}}
+        sage_arxiv: *network
+      classifiers:
+        bert_large_sst2:
+          training: {batch: 4, threads: 1, train: {steps: 4, precision: fp32, evaluate_every: 2}}
 codesign:
   scales:
     paper:
@@ -56,6 +65,29 @@ codesign:
         steps: 4000
         seeds: 3
         shown: {graph: n256_k16_mu0.2_d12, block: 64, small_block: 16}
+      ablations:
+        methods: [identity, random, tsp, spectral_balanced]
+        node_orders: [original, random, multilevel]
+        rounds: [0, 1]
+        blocks: [16, 32]
+        clusters: [4, 16]
+        clusters_reference: 4
+        repeats: 3
+        quality: 1
+        seeds: 3
+        threads: 1
+      masks:
+        models: [mamba_2.8b]
+        train: {steps: 2}
+        batch: 1
+        length: 16
+        threads: 1
+        windows: 3
+        evaluate_length: 16
+        resamples: 100
+      pareto: {sparsities: [0, 50], seeds: 3, repeats: 3, threads: 1, resamples: 100}
+      paths: {sparsities: [50], seeds: 3, repeats: 3, threads: 1,
+              match: {sparsity: 50, grid: [45, 55], refinements: 0, margin: 1.0}}
 """
 
 
@@ -67,7 +99,7 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
     with serve_rehearsal(tmp_path / "hub") as endpoint:
         checkout.run("snakemake", *arguments, HF_ENDPOINT=endpoint)
     listed = set(checkout.run("snakemake", "--list-rules").stdout.split())
-    assert planned == listed, "a rule was not executed"
+    assert planned == listed - (target_rules() - {"all"}), "a rule was not executed"
     folder = checkout.path / "results/paper/codesign/quantization"
     records = [json.loads(path.read_text()) for path in folder.rglob("record.json")]
     assert len(records) == 3 and all(record["rehearsal"] for record in records)
@@ -82,3 +114,14 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
         (checkout.path / "results/paper/assets/models/mamba_2.8b/trained/source.json").read_text()
     )
     assert origin["rehearsal"] and origin["source"] == "hub:state-spaces/mamba-2.8b-hf"
+    for folder, source in (
+        ("graph_networks/gcn_arxiv", "hub:ZhuofengLi/TEG-Datasets"),
+        ("image_models/resnet50_imagenet", "hub:timm/resnet50.tv2_in1k"),
+        ("classifiers/bert_large_sst2/trained", "hub:google-bert/bert-large-uncased"),
+    ):
+        path = checkout.path / "results/paper/assets" / folder / "source.json"
+        origin = json.loads(path.read_text())
+        assert origin["rehearsal"] and origin["source"] == source
+    trained = checkout.path / "results/paper/assets/classifiers/bert_large_sst2/trained"
+    summary = json.loads((trained / "training.json").read_text())
+    assert summary["steps"] == 4 and len(summary["evaluations"]) == 2

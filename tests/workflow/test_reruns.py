@@ -30,6 +30,10 @@ ANALYSIS = (
     | END
 )
 RUNS = {"codesign_run_quantization"} | ANALYSIS
+EXPERIMENTS = {
+    f"codesign_{step}_experiment"
+    for step in ("run", "collect", "analyse", "draw", "tabulate", "facts")
+}
 SIMULATED = (
     {
         *(f"codesign_{step}_controls" for step in ("run", "collect", "analyse", "draw", "facts")),
@@ -64,10 +68,10 @@ EDITS = {
     "statement of the scan": (
         SCAN,
         appended("ANOTHER_CONSTANT = 1"),
-        {"assets_init_model", "assets_train_model"} | RUNS,
+        {"assets_init_model", "assets_init_classifier", "assets_train_model"} | RUNS | EXPERIMENTS,
     ),
     "statement of an unrelated module": (
-        "src/seqlab/stats/mediation.py",
+        "src/seqlab/bench/mediation.py",
         appended("ANOTHER_CONSTANT = 1"),
         set(),
     ),
@@ -90,7 +94,7 @@ EDITS = {
     "statement of the cache simulator": (
         "src/seqlab/kernels/cachesim.py",
         appended("ANOTHER_CONSTANT = 1"),
-        SIMULATED,
+        SIMULATED | EXPERIMENTS | {"paper_number_table"},
     ),
     "latency margin": (
         "config/studies/codesign.yaml",

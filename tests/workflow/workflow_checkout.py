@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from seqlab.reference import load_config
+from seqlab.workflow import Settings, study_names
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -73,6 +76,16 @@ class Checkout:
         """Return the rules that a dry run would execute."""
         out = self.run("snakemake", "-n", *arguments).stdout
         return planned_rules(out)
+
+
+def target_rules() -> set[str]:
+    """Return the rules that only ask for files of others: names on the command line."""
+    settings = Settings(load_config(ROOT))
+    paper = settings("paper", "laptop")
+    names = {"all", "figures", *paper.names("figures"), *paper.names("tables")}
+    for study in study_names():
+        names |= {f"{study}_all", *settings(study, "laptop").targets}
+    return names
 
 
 def planned_rules(dry_run: str) -> set[str]:

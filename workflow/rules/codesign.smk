@@ -8,7 +8,9 @@ Steps, in order: run, collect, analyse, draw and tabulate.
 
 include: "codesign_controls.smk"
 include: "codesign_experiments.smk"
+include: "codesign_masks.smk"
 include: "codesign_synthetic.smk"
+include: "codesign_targets.smk"
 
 
 QUANTIZATION = "results/{scale}/codesign/quantization"

@@ -45,15 +45,21 @@ def step_code(verb, wildcard):
 
 
 def assets_of_cell(wildcards):
-    """Return the models of a cell's architectures, each followed by what it is measured on."""
+    """Return the models of a cell's architectures, each followed by what it is measured on.
+
+    What an experiment reads besides comes last.
+    """
     bench = settings("codesign", wildcards.scale).workbench
-    return [
+    experiment = experiment_of(wildcards)
+    paths = [
         path
-        for name in experiment_of(wildcards).architectures(wildcards.cell)
+        for name in experiment.architectures(wildcards.cell)
         for path in assets_of_architecture(
             wildcards.scale, bench.architectures[name]
         )
     ]
+    further = experiment.further_assets(bench, wildcards.cell)
+    return paths + [f"results/{wildcards.scale}/{path}" for path in further]
 
 
 def assets_of_architecture(scale, architecture):
@@ -97,19 +103,21 @@ rule codesign_run_experiment:
         "logs/{scale}/codesign/run_{experiment}/{cell}/seed-{seed}.jsonl"
     conda:
         "../../envs/cpu.yaml"
-    # It times something: nothing may run beside it.
-    threads: workflow.cores
+    # It times something: nothing may run beside it. At ci scale no time counts.
+    threads: lambda wildcards: 1 if wildcards.scale == "ci" else workflow.cores
     resources:
-        gpu=0,
+        gpu=gpus,
         mem_mb=lambda wildcards: 96000 if wildcards.scale == "paper" else 6000,
         runtime=720,
     params:
         step=step_of("run", "experiment"),
         spec=step_spec("run", "experiment"),
         code=step_code("run", "experiment"),
+        device=config["device"],
     shell:
         "python -m seqlab codesign {params.step}"
-        " --spec {params.spec:q} --code {params.code}"
+        " --spec {params.spec:q} --code {params.code} --device {params.device}"
+        " --gpus {resources.gpu}"
         " --assets {input.assets:q}"
         " --record {output.record:q} --samples {output.samples:q}"
         " > {log:q} 2>&1"

@@ -87,11 +87,55 @@ def initial_tokenizer(wildcards):
     return tokenizer_of_model(wildcards) if model.fresh else []
 
 
+def classifier_settings(wildcards):
+    """Return the settings of a sentence classifier."""
+    return settings("assets", scale_of(wildcards)).classifiers[wildcards.classifier]
+
+
+def initial_classifier_tokenizer(wildcards):
+    """Return the tokenizer that fixes a fresh classifier's vocabulary; fetched ones bring theirs."""
+    classifier = classifier_settings(wildcards)
+    if not classifier.init.fresh:
+        return []
+    return f"results/{scale_of(wildcards)}/assets/tokenizers/{classifier.tokenizer}"
+
+
+def corpus_of_classifier(wildcards):
+    """Return the labelled corpus that a classifier is trained and scored on."""
+    corpus = classifier_settings(wildcards).corpus
+    return f"results/{scale_of(wildcards)}/assets/corpora/{corpus}"
+
+
+def examples_of_classifier(wildcards):
+    """Return the encoded labelled texts that a classifier is trained and measured on."""
+    classifier = classifier_settings(wildcards)
+    pair = f"{classifier.corpus}/{classifier.tokenizer}"
+    return f"results/{scale_of(wildcards)}/assets/examples/{pair}"
+
+
+def classifier_threads(wildcards):
+    """Return the threads that a classifier's training is pinned to."""
+    return classifier_settings(wildcards).training.threads
+
+
 def training_threads(wildcards):
     """Return the threads that training is pinned to: a setting, because it changes the bits."""
     return (
         settings("assets", scale_of(wildcards)).models[wildcards.model].training.threads
     )
+
+
+def graph_of_network(wildcards):
+    """Return the graph folder that a graph network is trained on."""
+    scale = scale_of(wildcards)
+    name = settings("assets", scale).graph_networks[wildcards.network].graph
+    return f"results/{scale}/assets/graphs/{name}"
+
+
+def graph_training_threads(wildcards):
+    """Return the threads that a graph network's training is pinned to."""
+    networks = settings("assets", scale_of(wildcards)).graph_networks
+    return networks[wildcards.network].training.threads
 
 
 def resource_folder(wildcards):
@@ -103,13 +147,20 @@ def resource_folder(wildcards):
 
 def tokenizer_origin(kind):
     """Return an input function: the corpus or model a tokenizer is made from, if it is made from one."""
-    folder = {"corpus": "corpora/{}", "model": "models/{}/init"}[kind]
+    folders = {
+        "corpus": {"corpus": "corpora/{}"},
+        "model": {"model": "models/{}/init", "classifier": "classifiers/{}/init"},
+    }[kind]
 
     def paths(wildcards):
         scale = scale_of(wildcards)
         tokenizer = settings("assets", scale).tokenizers[wildcards.tokenizer]
-        name = getattr(tokenizer, kind)
-        return [f"results/{scale}/assets/{folder.format(name)}"] if name else []
+        names = {field: getattr(tokenizer, field) for field in folders}
+        return [
+            f"results/{scale}/assets/{folders[field].format(name)}"
+            for field, name in names.items()
+            if name
+        ]
 
     return paths
 
@@ -147,18 +198,24 @@ def unless_unpacked(output, path):
 
 
 def artefact(kind, *suffixes):
-    """Return an input function: the files of the study artefact that a number stands for."""
+    """Return an input function: the files of the study artefact that a number or alias stands for."""
 
     def paths(wildcards):
         scale = scale_of(wildcards)
-        number = wildcards.get("figure") or wildcards.get("table")
-        item = getattr(settings("paper", scale), kind)[number]
+        name = wildcards.get("figure") or wildcards.get("table")
+        item = settings("paper", scale).item(kind, name)
         return [
             f"results/{scale}/{item.study}/{kind}/{item.artefact}.{suffix}"
             for suffix in suffixes
         ]
 
     return paths
+
+
+def caption_template(wildcards):
+    """Return the template of a figure's caption, by number or alias."""
+    number = settings("paper", scale_of(wildcards)).number(wildcards.figure)
+    return f"workflow/report/{number}.rst"
 
 
 def claim_files(wildcards):
@@ -203,17 +260,55 @@ def every_preview(wildcards):
     return [f"figures/{wildcards.at}{figure}.png" for figure in figures]
 
 
+def files_of_items(names, scale=config["scale"]):
+    """Return the files of items by number or alias, of the configured scale unless told otherwise."""
+    paper = settings("paper", scale)
+    return [path for name in names for path in paper.files(name, scale)]
+
+
+def every_name():
+    """Return every number and alias."""
+    paper = settings("paper", config["scale"])
+    return [*paper.names("figures"), *paper.names("tables")]
+
+
+def items_of_study(study):
+    """Return the files of every item of a study, and the claims."""
+    scale = config["scale"]
+    paper = settings("paper", scale)
+    items = {**paper.figures, **paper.tables}
+    numbers = [number for number, item in items.items() if item.study == study]
+    at = "" if scale == "laptop" else f"{scale}/"
+    return [*files_of_items(numbers), f"results/{at}tables/claims.csv"]
+
+
+def files_of_target(study, target):
+    """Return an input function: a target's run records, and the items that need no other record."""
+
+    def paths(wildcards):
+        scale = config["scale"]
+        chosen, paper = settings(study, scale), settings("paper", scale)
+        drawn = chosen.drawn_from(target)
+        numbers = [
+            number
+            for kind in ("figures", "tables")
+            for number, item in getattr(paper, kind).items()
+            if item.study == study and item.artefact in drawn[kind]
+        ]
+        records = [
+            f"results/{scale}/{study}/{name}" for name in chosen.records_of(target)
+        ]
+        return [*records, *files_of_items(numbers)]
+
+    return paths
+
+
 def every_artefact(scale):
     """Return every numbered figure and table of a scale, and the claims."""
     at = "" if scale == "laptop" else f"{scale}/"
     paper = settings("paper", scale)
     return [
-        *(
-            f"figures/{at}{item}.{suffix}"
-            for item in paper.figures
-            for suffix in ("pdf", "rst")
-        ),
-        *(f"results/{at}tables/{item}.csv" for item in paper.tables),
+        *files_of_items([*paper.figures, *paper.tables], scale),
         f"figures/{at}claims.pdf",
         f"figures/{at}contact_sheet.pdf",
     ]

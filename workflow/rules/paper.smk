@@ -6,8 +6,23 @@ Outputs: figures/, results/tables/ (other scales in folders of their own), resul
 
 
 wildcard_constraints:
-    figure=choices(settings("paper", "laptop").figures),
-    table=choices(settings("paper", "laptop").tables),
+    figure=choices(settings("paper", "laptop").names("figures")),
+    table=choices(settings("paper", "laptop").names("tables")),
+
+
+# Targets on the command line, at the configured scale: `figures`, and each number and alias.
+rule figures:
+    input:
+        files_of_items(settings("paper", config["scale"]).figures),
+
+
+for name in every_name():
+
+    rule:
+        name:
+            name
+        input:
+            files_of_items([name]),
 
 
 rule paper_number_figure:
@@ -80,7 +95,7 @@ rule paper_number_table:
 
 rule paper_write_caption:
     input:
-        template="workflow/report/{figure}.rst",
+        template=caption_template,
         facts=artefact("figures", "json"),
     output:
         caption="figures/{at}{figure}.rst",

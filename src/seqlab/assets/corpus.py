@@ -1,4 +1,4 @@
-"""Step: a source of texts becomes a corpus folder. One of the two steps that may use a network."""
+"""Step: a source of texts becomes a corpus folder. One of the steps that may use a network."""
 
 from __future__ import annotations
 

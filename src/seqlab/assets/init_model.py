@@ -1,16 +1,17 @@
 """Step: a model to start from: fresh weights, the user's own, or a fetch from the hub.
 
-One of the two steps that may use a network.
+One of the steps that may use a network.
 """
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seqlab.assets.spec import InitModelSpec, MambaShape
+from seqlab.assets.spec import BertShape, InitModelSpec, MambaShape
 from seqlab.data.datasets_folder import licence_of
+from seqlab.data.examples import classifier_tokenizer
 from seqlab.data.hub import fetch_snapshot
 from seqlab.data.sources import Origin, Source, parse_source, write_origin
 from seqlab.data.tokenizer import (
@@ -18,12 +19,16 @@ from seqlab.data.tokenizer import (
     TOKENIZER_FILE,
     end_of_text_id,
     load_tokenizer,
+    save_tokenizer,
 )
 from seqlab.data.weights import choose_model_files, convert_pickled, link_or_copy
 from seqlab.errors import UserError
 from seqlab.provenance.atomic import atomic_folder
 from seqlab.provenance.hashing import tree_files
 from seqlab.spec import Ins, Out
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 def init_model(spec: InitModelSpec, *, tokenizer: Ins, out: Out) -> None:
@@ -50,32 +55,59 @@ def init_model(spec: InitModelSpec, *, tokenizer: Ins, out: Out) -> None:
 
 
 def _fresh(source: Source, spec: InitModelSpec, tokenizer: list[Path], out: Path) -> None:
+    makers = {"mamba": _fresh_mamba, "bert": _fresh_bert}
+    if source.name not in makers:
+        raise UserError(
+            f"source: no architecture {source.name!r}",
+            fix=f"use {' or '.join(f'init:{name}' for name in makers)}",
+        )
+    if len(tokenizer) != 1:
+        raise UserError(f"--tokenizer: one folder is needed, {len(tokenizer)} given")
+    with atomic_folder(out) as folder:
+        parameters = makers[source.name](spec, tokenizer[0], folder)
+        detail = {"seed": spec.seed, "parameters": parameters}
+        write_origin(folder, _origin(spec.source, folder, detail))
+
+
+def _fresh_mamba(spec: InitModelSpec, tokenizer: Path, folder: Path) -> int:
+    """Write a Mamba model and its tokenizer; return the number of its parameters."""
     from seqlab.models.mamba import MambaForCausalLM
     from seqlab.models.mamba_config import MambaConfig
     from seqlab.models.mamba_init import init_weights
     from seqlab.models.pretrained import save_causal_lm
 
-    if source.name != "mamba":
-        raise UserError(f"source: no architecture {source.name!r}", fix="use init:mamba")
-    if len(tokenizer) != 1:
-        raise UserError(f"--tokenizer: one folder is needed, {len(tokenizer)} given")
-    opened = load_tokenizer(tokenizer[0])
-    entries = opened.get_vocab_size(with_added_tokens=True)
+    opened = load_tokenizer(tokenizer)
     end = end_of_text_id(opened)
-    shape = (spec.mamba or MambaShape()).model_dump()
     config = MambaConfig(
-        vocab_size=-(-entries // spec.pad_vocabulary_to) * spec.pad_vocabulary_to,
+        vocab_size=_rows(opened, spec),
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
-        **shape,
+        **(spec.mamba or MambaShape()).model_dump(),
     )
     model = init_weights(MambaForCausalLM(config), spec.seed)
-    with atomic_folder(out) as folder:
-        names = (TOKENIZER_FILE, CONFIG_FILE)
-        save_causal_lm(model, folder, [tokenizer[0] / name for name in names])
-        detail = {"seed": spec.seed, "parameters": sum(p.numel() for p in model.parameters())}
-        write_origin(folder, _origin(spec.source, folder, detail))
+    save_causal_lm(model, folder, [tokenizer / name for name in (TOKENIZER_FILE, CONFIG_FILE)])
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _fresh_bert(spec: InitModelSpec, tokenizer: Path, folder: Path) -> int:
+    """Write a BERT classifier and the tokenizer that encodes its examples; return its size."""
+    from seqlab.models.classifier import init_classifier, save_classifier
+
+    opened = load_tokenizer(tokenizer)
+    # No padding token: its row of the embedding would stay zero, and the end-of-text token, which
+    # fills up batches, is also the position that the classifier reads. The mask hides padding.
+    special = {"pad_token_id": None, "vocab_size": _rows(opened, spec)}
+    model = init_classifier((spec.bert or BertShape()).model_dump() | special, spec.seed)
+    save_classifier(model, folder)
+    save_tokenizer(classifier_tokenizer(opened), folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _rows(tokenizer: Tokenizer, spec: InitModelSpec) -> int:
+    """Return the rows of the embedding: the vocabulary, rounded up."""
+    entries = tokenizer.get_vocab_size(with_added_tokens=True)
+    return -(-entries // spec.pad_vocabulary_to) * spec.pad_vocabulary_to
 
 
 def _from_path(source: Source, out: Path) -> None:

@@ -7,10 +7,7 @@ that transformers opens, with `training.json` (held-out bits per byte, evaluatio
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
     from seqlab.training.loop import TrainResult
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-_MODEL_FILES = ("config.json", "generation_config.json", "model.safetensors.index.json")
-# Settings that change when checkpoints are written, and no number.
-_NO_NUMBER = {"checkpoint_every_steps", "checkpoint_every_s"}
 
 log = logging.getLogger("seqlab.training")
 
@@ -59,7 +53,7 @@ def train_model(
 
     from seqlab.models.pretrained import load_causal_lm
     from seqlab.provenance.environment import environment
-    from seqlab.training.checkpoint import Checkpoints
+    from seqlab.training.checkpoint import Checkpoints, run_identity
     from seqlab.training.distributed import launched_world
 
     device = _device(context.device)
@@ -69,7 +63,8 @@ def train_model(
         steps = spec.train.total_steps(spec.batch * spec.length)
         checkpoints, result = Checkpoints(state, {}), None
         if steps:
-            checkpoints = Checkpoints(state, _identity(spec, init, tokens, context.code))
+            identity = run_identity(spec, context.code, {"init": init, "tokens": tokens})
+            checkpoints = Checkpoints(state, identity)
             result = _train(model, spec, tokens, checkpoints, world)
         if world.leader:
             scores = _score(model, spec, tokens, "test")
@@ -100,20 +95,6 @@ def _check_vocabulary(model: MambaForCausalLM, tokens: Path) -> None:
             where=str(tokens),
             fix="use tokens and model of the same tokenizer",
         )
-
-
-def _identity(spec: TrainModelSpec, init: Path, tokens: Path, code: str) -> dict[str, str]:
-    """Return the hashes of everything that training depends on."""
-    from seqlab.provenance.hashing import sha256_path
-
-    settings = spec.model_dump(mode="json", exclude={"train": _NO_NUMBER})
-    text = json.dumps(settings, sort_keys=True)
-    return {
-        "spec": hashlib.sha256(text.encode()).hexdigest(),
-        "code": code,
-        "init": sha256_path(init),
-        "tokens": sha256_path(tokens),
-    }
 
 
 def _train(
@@ -170,13 +151,14 @@ def _write(
     init: Path,
     tokenizer: Path,
 ) -> None:
+    from seqlab.data.weights import link_weights
     from seqlab.models.pretrained import save_causal_lm
     from seqlab.provenance.atomic import atomic_folder, write_json, write_text
     from seqlab.training.curve import Curve
 
     with atomic_folder(out) as folder:
         if result is None:
-            _link_weights(init, folder)
+            link_weights(init, folder)
         else:
             save_causal_lm(model, folder)
         for name in _TOKENIZER_FILES:
@@ -188,19 +170,6 @@ def _write(
         curve = Curve() if result is None else result.curve
         write_text(folder / "curve.csv", curve.to_csv())
         write_json(folder / "training.json", summary)
-
-
-def _link_weights(init: Path, folder: Path) -> None:
-    """Hard-link the model files of `init`: weights at paper scale are not worth a second copy."""
-    for source in sorted(init.iterdir()):
-        if source.name not in _MODEL_FILES and source.suffix != ".safetensors":
-            continue
-        try:
-            # The file itself: a download cache holds symbolic links.
-            os.link(source.resolve(), folder / source.name)
-        except OSError as error:
-            log.warning("%s: cannot be linked (%s), so it is copied", source, error.strerror)
-            shutil.copyfile(source, folder / source.name)
 
 
 def _summary(

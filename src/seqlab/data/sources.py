@@ -1,4 +1,4 @@
-"""Where data and models come from: `vendored:`, `path:`, `hub:` or `init:` and a name."""
+"""Where things come from: `vendored:`, `path:`, `hub:`, `init:` or `generated:` and a name."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _FORMS = {
     "path": "path:DIR",
     "hub": "hub:ID",
     "init": "init:ARCHITECTURE",
+    "generated": "generated:KIND",
 }
 
 
@@ -24,7 +25,7 @@ class Source:
     """A parsed source.
 
     Attributes:
-        kind: `vendored`, `path`, `hub` or `init`.
+        kind: `vendored`, `path`, `hub`, `init` or `generated`.
         name: What follows the colon.
     """
 

@@ -41,6 +41,7 @@ _SMALL = (
 _SAFETENSORS = re.compile(r"model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 _PICKLED = re.compile(r"pytorch_model(-\d+-of-\d+)?\.bin(\.index\.json)?")
 _INDEX = "pytorch_model.bin.index.json"
+_OPENED = (CONFIG, "generation_config.json", "model.safetensors.index.json")
 
 
 def choose_model_files(paths: Iterable[str]) -> list[str]:
@@ -73,6 +74,16 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError as error:
         log.warning("%s cannot be linked (%s), so it is copied", source.name, error.strerror)
         shutil.copyfile(source, target)
+
+
+def link_weights(source: Path, target: Path) -> None:
+    """Put the configuration and the safetensors weights of one model folder into another.
+
+    They are hard links: weights at paper scale are not worth a second copy.
+    """
+    for path in sorted(source.iterdir()):
+        if path.name in _OPENED or path.suffix == ".safetensors":
+            link_or_copy(path, target / path.name)
 
 
 def convert_pickled(folder: Path) -> dict[str, str]:

@@ -57,6 +57,23 @@ class Adjacency:
         """The transpose, which the gradient needs."""
         return CsrWeight.of(self.scipy().T.tocsr())
 
+    def tensor(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Return the matrix as torch's CSR tensor; each type and device has one that is kept."""
+        if (dtype, device) not in self._tensors:
+            weight = self.weight
+            self._tensors[dtype, device] = torch.sparse_csr_tensor(
+                torch.from_numpy(weight.indptr),
+                torch.from_numpy(weight.indices),
+                torch.from_numpy(weight.values).to(dtype),
+                weight.shape,
+                check_invariants=False,
+            ).to(device)
+        return self._tensors[dtype, device]
+
+    @cached_property
+    def _tensors(self) -> dict[tuple[torch.dtype, torch.device], Tensor]:
+        return {}
+
     def permuted(self, order: npt.NDArray[np.integer[Any]]) -> Adjacency:
         """Return the matrix with its nodes reordered, `order[new] = old`."""
         return Adjacency.of(self.scipy()[order][:, order])
@@ -67,15 +84,7 @@ def aggregate(adjacency: Adjacency, x: Tensor) -> Tensor:
     if x.dtype == torch.float32 and x.device.type == "cpu":
         product: Tensor = _Aggregate.apply(adjacency, x)
         return product
-    weight = adjacency.weight
-    matrix = torch.sparse_csr_tensor(
-        torch.from_numpy(weight.indptr),
-        torch.from_numpy(weight.indices),
-        torch.from_numpy(weight.values).to(x.dtype),
-        weight.shape,
-        check_invariants=False,
-    ).to(x.device)
-    return matrix @ x
+    return adjacency.tensor(x.dtype, x.device) @ x
 
 
 class _Aggregate(torch.autograd.Function):

@@ -18,7 +18,9 @@ from torch import Tensor
 from seqlab.errors import UserError
 
 _NAMES = re.compile(
-    r"(?P<n>\d+):(?P<m>\d+)|unstructured(?P<share>\d+)|tile(?P<tile>\d+)-(?P<of>\d+)"
+    r"(?P<n>\d+):(?P<m>\d+)"
+    r"|unstructured(?P<share>\d+(?:\.\d+)?)"
+    r"|tile(?P<tile>\d+)-(?P<of>\d+(?:\.\d+)?)"
 )
 
 
@@ -52,7 +54,7 @@ class Pattern:
 
     @classmethod
     def parse(cls, name: str) -> Pattern:
-        """Read "2:4", "unstructured70" (percent zero) or "tile16-90" (edge, percent zero).
+        """Read "2:4", "unstructured70" (percent zero) or "tile16-90.5" (edge, percent zero).
 
         Raises:
             UserError: The name is none of these.
@@ -65,8 +67,8 @@ class Pattern:
         if match["n"]:
             return cls("n_of_m", keep=int(match["n"]), group=int(match["m"]))
         if match["share"]:
-            return cls("unstructured", sparsity=int(match["share"]) / 100)
-        return cls("tile", group=int(match["tile"]), sparsity=int(match["of"]) / 100)
+            return cls("unstructured", sparsity=float(match["share"]) / 100)
+        return cls("tile", group=int(match["tile"]), sparsity=float(match["of"]) / 100)
 
 
 def magnitude_mask(weight: Tensor, pattern: Pattern) -> Tensor:

@@ -23,13 +23,34 @@ import torch
 
 from seqlab.errors import UserError
 from seqlab.provenance.atomic import TEMPORARY_PREFIX, write_bytes, write_json
+from seqlab.provenance.hashing import sha256_path
 from seqlab.provenance.lock import file_lock
+from seqlab.spec import Spec
 
 FORMAT = 1
 _KEPT = 2
 _BLOCK = 1 << 22
+# Settings of `train` that change when checkpoints are written, and no number.
+_NO_NUMBER = {"checkpoint_every_steps", "checkpoint_every_s"}
 
 log = logging.getLogger("seqlab.training")
+
+
+def run_identity(spec: Spec, code: str, inputs: Mapping[str, Path]) -> dict[str, str]:
+    """Return the hashes of everything that a training run depends on.
+
+    Args:
+        spec: Settings of the step, with a `TrainSpec` under `train`.
+        code: Fingerprint of its code.
+        inputs: Files and folders that it trains from, by name.
+    """
+    settings = spec.model_dump(mode="json", exclude={"train": _NO_NUMBER})
+    text = json.dumps(settings, sort_keys=True)
+    return {
+        "spec": hashlib.sha256(text.encode()).hexdigest(),
+        "code": code,
+        **{name: sha256_path(path) for name, path in inputs.items()},
+    }
 
 
 class Checkpoints:

@@ -38,6 +38,13 @@ def test_unstructured_masks_drop_the_smallest(share: float) -> None:
         assert values.abs()[mask].min() >= values.abs()[~mask].max()
 
 
+def test_shares_may_have_decimals() -> None:
+    pattern = Pattern.parse("tile16-20.55")
+    assert (pattern.group, pattern.sparsity) == (16, pytest.approx(0.2055))
+    assert Pattern.parse("unstructured12.5").sparsity == 0.125
+    assert density(magnitude_mask(weight(), Pattern.parse("unstructured12.5"))) == 0.875
+
+
 def test_tiles_are_kept_whole_by_their_energy() -> None:
     values = weight(16, 32)
     mask = magnitude_mask(values, Pattern.parse("tile8-75"))

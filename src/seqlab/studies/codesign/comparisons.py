@@ -3,7 +3,8 @@
 Every contrast is a paired t test over the runs of one device: on log ratios for latencies, misses
 and traffic, on differences for everything else. The two arms of an A/A pair give the noise limit of
 each latency. One contrast on one metric, over all cells, kernels and levels of an item, makes one
-family, Holm-corrected.
+family, Holm-corrected; where a cell holds many variants against one reference, all contrasts of the
+cell on one metric make one family instead.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
@@ -66,6 +68,7 @@ def compare(
     item: str,
     aa: tuple[str, str] | None,
     skip: Sequence[str] = (),
+    family: Literal["contrast", "cell"] = "contrast",
 ) -> pd.DataFrame:
     """Return one row per comparison, place, metric and device.
 
@@ -76,17 +79,23 @@ def compare(
         item: Name of the table or figure that the rows are of.
         aa: The two identical arms of each place, where there are any.
         skip: Metrics without a contrast.
+        family: What is corrected together on one metric: a contrast at all its places, or all
+            contrasts of a cell.
     """
     rows: list[dict[str, object]] = []
     wanted = observations[~observations["metric"].isin(list(skip))]
     for (device, metric), part in wanted.groupby(["device", "metric"], sort=False):
         provenance = part["provenance"].iloc[0]
+        families: dict[str, list[tuple[Comparison, dict[str, str], Contrast]]] = {}
         for comparison in comparisons:
             if comparison.metrics is not None and metric not in comparison.metrics:
                 continue
-            family = list(_contrasts(part, str(metric), comparison, spec, aa))
-            corrected = correct_family([contrast for _, contrast in family])
-            for (place, _), contrast in zip(family, corrected, strict=True):
+            for place, contrast in _contrasts(part, str(metric), comparison, spec, aa):
+                key = comparison.name if family == "contrast" else place["cell"]
+                families.setdefault(key, []).append((comparison, place, contrast))
+        for members in families.values():
+            corrected = correct_family([contrast for *_, contrast in members])
+            for (comparison, place, _), contrast in zip(members, corrected, strict=True):
                 rows.append(
                     {
                         "item": item,
@@ -110,7 +119,7 @@ def _contrasts(
     spec: AnalyseSpec,
     aa: tuple[str, str] | None,
 ) -> Iterator[tuple[dict[str, str], Contrast]]:
-    """Yield one family, uncorrected: the comparison at each place that has both arms."""
+    """Yield a comparison, uncorrected, at each place that has both arms."""
     for place, part in rows.groupby(list(PLACE), sort=False):
         wide = part.pivot_table(index="seed", columns="arm", values="value", dropna=False)
         arms = [comparison.treatment, comparison.control]

@@ -61,7 +61,7 @@ class Experiment(Spec):
     figures: ClassVar[tuple[str, ...]] = ()
     tables: ClassVar[tuple[str, ...]] = ()
 
-    seeds: int = setting("Runs per cell; the n of every verdict.", ge=3)
+    seeds: int = setting("Runs per cell; the n of every verdict.", ge=2)
     threads: int = setting("Compute threads of all that is not timed.", ge=1)
     alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
     margin: float = setting(
@@ -81,6 +81,10 @@ class Experiment(Spec):
     def architectures(self, cell: str) -> list[str]:
         """Return the architectures that a run of a cell measures; their assets are its inputs."""
         raise NotImplementedError
+
+    def further_assets(self, bench: WorkbenchSpec, cell: str) -> list[str]:
+        """Return what a run reads beside its architectures, below `results/<scale>/`."""
+        return []
 
     def runs(self) -> list[str]:
         """Return the folder of every run below `runs/`."""

@@ -6,17 +6,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from seqlab.plots.primitives import forest, noise_band, panel_note
 from seqlab.plots.style import PAGE_IN, look, new_figure, style
-from seqlab.studies.codesign.layouts.statistics import HITS, LATENCY, layout_table
+from seqlab.studies.codesign.layouts.statistics import HITS, LATENCY, MISSES, layout_table
 
 _COLUMNS = {
     "q_newman": "Newman's modularity of blocks",
     HITS: "hit rate of the second cache\n(simulated)",
-    LATENCY: "log ratio of latency to the run's mean",
+    MISSES: "misses of the second cache\n(simulated)",
+    LATENCY: "latency (log ratio)",
 }
-_PANELS = (("q_newman", HITS), (HITS, LATENCY), ("q_newman", LATENCY))
+_PANELS = (("q_newman", HITS), (HITS, LATENCY), (MISSES, LATENCY), ("q_newman", LATENCY))
 _EFFECTS = {
     "total": "total",
     "acme": "through the hit rate (ACME)",
@@ -44,9 +46,9 @@ def scatter_figure(data: pd.DataFrame, *, scale: str) -> Figure:
             for ax, (x, y) in zip(row, _PANELS, strict=True):
                 _scatter(ax, part, x, y)
                 graphs = part["graph"].nunique()
-                n = f"{len(part)} layouts" + (f" of {graphs} graphs" if graphs > 1 else "")
+                n = f"{len(part)}" + (f" of {graphs} graphs" if graphs > 1 else "")
                 ax.set_title(str(cell), loc="left")
-                panel_note(ax, n=n, interval="points", scale=scale)
+                panel_note(ax, n=n, interval="layouts", scale=scale)
     return fig
 
 
@@ -55,7 +57,7 @@ def _scatter(ax: Axes, part: pd.DataFrame, x: str, y: str) -> None:
         limit = part["noise_limit"].iloc[0]
         if np.isfinite(limit):
             noise_band(ax, (-np.log1p(limit), np.log1p(limit)))
-    hollow = HITS in (x, y)
+    hollow = bool({HITS, MISSES} & {x, y})
     known = part.dropna(subset=[x, y])
     for index, (_, rows) in enumerate(known.groupby("graph")):
         color = look(2 + index % 5)["color"]
@@ -72,6 +74,8 @@ def _scatter(ax: Axes, part: pd.DataFrame, x: str, y: str) -> None:
         ax.text(0.5, 0.5, "nothing reached this level", ha="center", transform=ax.transAxes)
     ax.set_xlabel(_COLUMNS[x])
     ax.set_ylabel(_COLUMNS[y])
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.yaxis.set_major_locator(MaxNLocator(4))
 
 
 def mediation_data(statistics: pd.DataFrame) -> pd.DataFrame:

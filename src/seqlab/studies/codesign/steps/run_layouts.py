@@ -25,7 +25,7 @@ def run_layouts(
         ((name, architecture),) = spec.bench.architectures.items()
         kernel = spec.cell.partition("-")[2]
         # Seed 0 in every run: the layouts, and the inputs that they are solved on, stay the same.
-        subject = open_subject(name, architecture, assets, 0, "cpu")
+        subject = open_subject(name, architecture, assets, 0, context.torch_device())
         rehearsal, model = subject.rehearsal, architecture.asset
         laid = model_layouts(Bench(subject, spec.bench, spec.seed), kernel, spec.layouts)
     write_run(

@@ -17,7 +17,7 @@ def run_main(spec: RunSpec, *, assets: Ins, record: Out, samples: Out, context: 
         UserError: An asset is missing, an arm computes something else, or the machine is loaded.
     """
     ((name, architecture),) = spec.bench.architectures.items()
-    subject = open_subject(name, architecture, assets, spec.seed, "cpu")
+    subject = open_subject(name, architecture, assets, spec.seed, context.torch_device())
     bench = Bench(subject, spec.bench, spec.seed)
     arms = bench.build(ARMS)
     gates, described = bench.gate(arms), bench.describe(arms)

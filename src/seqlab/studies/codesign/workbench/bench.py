@@ -164,7 +164,13 @@ class Bench:
     ) -> tuple[Latency, list[ForeignLoad]]:
         """Time calls against each other on a quiet machine; see `time_quietly`."""
         return time_quietly(
-            self.spec.timing, self.seed, calls, repeats, purpose, before_each=before_each
+            self.spec.timing,
+            self.seed,
+            calls,
+            repeats,
+            purpose,
+            before_each=before_each,
+            device=self.subject.device,
         )
 
 
@@ -176,6 +182,7 @@ def time_quietly(
     purpose: str,
     *,
     before_each: Callable[[], object] | None = None,
+    device: str = "cpu",
 ) -> tuple[Latency, list[ForeignLoad]]:
     """Time calls against each other on a quiet machine.
 
@@ -186,6 +193,7 @@ def time_quietly(
         repeats: Timed calls per arm.
         purpose: Names the random stream of the order of arms.
         before_each: Untimed call before every sample.
+        device: Where the calls run.
 
     Raises:
         UserError: Other processes used more than the limit in every attempt.
@@ -199,6 +207,7 @@ def time_quietly(
             shuffled,
             repeats=repeats,
             rng=rng,
+            device=device,
             warmup=Warmup(window=3, max_calls=timing.warmup_max),
             threads=timing.threads,
             before_each=before_each,

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seqlab.data.examples import Examples, load_examples, padded
+from seqlab.data.examples import Examples, load_examples
 from seqlab.data.sources import read_origin
 from seqlab.layout.permutation import Permutation
 from seqlab.models.bert_sites import bert_sites
+from seqlab.models.classifier import load_classifier
 from seqlab.models.equivalence import Inputs
-from seqlab.models.pretrained import load_classifier
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 from seqlab.studies.codesign.workbench.subject import Score, Subject
@@ -38,7 +38,7 @@ class BertSubject(Subject):
         self, name: str, spec: ArchitectureSpec, assets: list[Path], seed: int, device: str
     ) -> None:
         folder, examples = assets
-        model = load_classifier(folder, device).eval()
+        model = load_classifier(folder, device)
         layers = range(model.config.num_hidden_layers)
         super().__init__(
             name,
@@ -98,7 +98,11 @@ class BertSubject(Subject):
         correct = 0
         for first in range(0, count, _SCORED_TOGETHER):
             chosen = np.arange(first, min(first + _SCORED_TOGETHER, count))
-            ids, mask, labels = padded(self._test, chosen)
-            logits = model(ids.to(self._device), attention_mask=mask.to(self._device)).logits
-            correct += int((logits.argmax(-1).cpu() == labels).sum())
+            batch = self._test.batch(chosen)
+            ids, mask = (
+                torch.from_numpy(values).to(self._device)
+                for values in (batch.input_ids, batch.attention_mask)
+            )
+            found = model(ids, attention_mask=mask).logits.argmax(-1).cpu().numpy()
+            correct += int((found == batch.labels).sum())
         return Score("accuracy", correct / count, "1")

@@ -14,17 +14,14 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
-from seqlab.data.graphs import load_graph
+from seqlab.data.graph_folder import load_graph
 from seqlab.data.sources import read_origin
 from seqlab.kernels import traces
-from seqlab.kernels.aggregate import Adjacency
+from seqlab.kernels.aggregate import Adjacency, aggregate
 from seqlab.layout.permutation import Permutation
 from seqlab.models.equivalence import Inputs
-from seqlab.models.graph_network import (
-    graph_network_sites,
-    load_graph_network,
-    normalized_adjacency,
-)
+from seqlab.models.graph_network import graph_network_sites, normalized_adjacency
+from seqlab.models.graph_pretrained import load_graph_network
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 from seqlab.studies.codesign.workbench.subject import Product, Score, Subject
@@ -40,11 +37,14 @@ class GraphSubject(Subject):
         spec: Its settings; batch and length are those of the graph.
         assets: Folder of the trained network, folder of its graph.
         seed: Of the nodes on which layouts are checked.
+        device: Where the model runs.
     """
 
-    def __init__(self, name: str, spec: ArchitectureSpec, assets: list[Path], seed: int) -> None:
+    def __init__(
+        self, name: str, spec: ArchitectureSpec, assets: list[Path], seed: int, device: str
+    ) -> None:
         network, graph = assets
-        model = load_graph_network(network).eval()
+        model = load_graph_network(network, device)
         config = model.config
         parts = ("lin",) if config.kind == "gcn" else ("lin_l", "lin_r")
         super().__init__(
@@ -61,7 +61,7 @@ class GraphSubject(Subject):
             rehearsal=read_origin(graph).rehearsal,
         )
         self._data = load_graph(graph)
-        self._x = torch.from_numpy(self._data.features)
+        self._x = torch.from_numpy(self._data.features).to(device)
         edges = torch.from_numpy(self._data.edge_index)
         self._adjacency = normalized_adjacency(edges, len(self._x), config.kind)
         self._seed = seed
@@ -95,19 +95,20 @@ class GraphSubject(Subject):
     def score(self, model: nn.Module) -> Score | None:
         """Return accuracy on the test nodes."""
         logits = model(self._x, self._adjacency).logits
-        test = torch.from_numpy(self._data.test)
-        correct = logits.argmax(-1)[test] == torch.from_numpy(self._data.labels)[test]
-        return Score("accuracy", float(correct.double().mean()), "1")
+        test = self._data.masks["test"]
+        correct = logits.argmax(-1).cpu().numpy()[test] == self._data.labels[test]
+        return Score("accuracy", float(correct.mean()), "1")
 
     def products(self, model: nn.Module, kernel: str, nodes: Permutation | None) -> list[Product]:
         """Return the sum over neighbours at the width between layers, whatever the kernel."""
         assert nodes is not None
-        weight = self._adjacency.permuted(nodes.indices).weight
+        adjacency = self._adjacency.permuted(nodes.indices)
+        weight = adjacency.weight
         width = self.model.config.hidden_size  # type: ignore[union-attr]
-        x = torch.zeros(self.nodes, int(width))  # type: ignore[arg-type]
+        x = self._x.new_zeros(self.nodes, int(width))  # type: ignore[arg-type]
         return [
             Product(
-                lambda: weight @ x,
+                lambda: aggregate(adjacency, x),
                 lambda: traces.csr_spmm(weight.indptr, weight.indices, self.nodes, x.shape[1]),
             )
         ]

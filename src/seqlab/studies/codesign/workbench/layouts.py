@@ -7,7 +7,8 @@ A layout is therefore independent of the history that led to a function.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +39,12 @@ class Order:
     Attributes:
         features: Layout of the model.
         nodes: Order of the nodes, `nodes.indices[new] = old`; None without a graph.
+        runtime_s: Seconds that its solvers took; no part of what the order is.
     """
 
     features: Layout
     nodes: Permutation | None
+    runtime_s: float = 0.0
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Order):
@@ -115,23 +118,33 @@ def activation_affinities(subject: Subject, model: nn.Module, solver: SolverSpec
     places: dict[str, list[StreamingCorrelation]] = {}
     handles = []
     try:
-        for name, site in subject.solved.items():
-            for axis in site.axes:
-                layer = axis.tensor.removesuffix(".weight")
-                if axis.axis == 1 and layer in subject.layers:
-                    stream = StreamingCorrelation(site.size)
-                    places.setdefault(name, []).append(stream)
-                    module = model.get_submodule(layer)
-                    handles.append(module.register_forward_pre_hook(_observer(stream)))
+        for name, layer in reading_layers(subject):
+            stream = StreamingCorrelation(subject.solved[name].size)
+            places.setdefault(name, []).append(stream)
+            module = model.get_submodule(layer)
+            handles.append(module.register_forward_pre_hook(_observer(stream)))
         with torch.inference_mode():
             subject.calibrate(model)
     finally:
         for handle in handles:
             handle.remove()
+    # A layer whose weight is used without calling it, as the first one of a GraphSAGE convolution,
+    # has seen nothing; another layer reads the same features.
     return {
-        name: np.mean([affinity(s.correlation(), mode=solver.affinity) for s in streams], axis=0)
+        name: np.mean(
+            [affinity(s.correlation(), mode=solver.affinity) for s in streams if s.count], axis=0
+        )
         for name, streams in places.items()
     }
+
+
+def reading_layers(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Yield (site, pruned layer that reads its features)."""
+    for name, site in subject.solved.items():
+        for axis in site.axes:
+            layer = axis.tensor.removesuffix(".weight")
+            if axis.axis == 1 and layer in subject.layers:
+                yield name, layer
 
 
 def _observer(stream: StreamingCorrelation) -> Any:
@@ -142,18 +155,54 @@ def _observer(stream: StreamingCorrelation) -> Any:
 
 
 def solve_order(
-    subject: Subject, affinities: Mapping[str, Any], solver: SolverSpec, seed: int
+    subject: Subject,
+    affinities: Mapping[str, Any],
+    solver: SolverSpec,
+    seed: int,
+    *,
+    method: str | None = None,
+    block: int | None = None,
+    clusters: int | None = None,
+    sites: Collection[str] | None = None,
+    nodes: str | None = None,
 ) -> Order:
-    """Return the order solved for affinities, and for the graph where there is one."""
-    features = {
-        name: solve(matrix, solver.method, subject.spec.block, seed + index).permutation
+    """Return the order solved for affinities, and for the graph where there is one.
+
+    Args:
+        subject: The architecture.
+        affinities: Site -> affinity (D, D).
+        solver: Settings of the workbench; what follows replaces one of them.
+        seed: Of the solvers; each site has one of its own.
+        method: Solver of features.
+        block: Features per block.
+        clusters: Groups of a method that forms them; a site of fewer features gets one each.
+        sites: Sites laid out, the others stay in original order; None for all.
+        nodes: Order of the nodes.
+
+    Raises:
+        UserError: There is no such method, it needs a package that is not there, or it has no
+            number of groups.
+    """
+    found = {
+        name: solve(
+            matrix,
+            method or solver.method,
+            block or subject.spec.block,
+            seed + index,
+            clusters=None if clusters is None else min(clusters, len(matrix)),
+        )
         for index, (name, matrix) in enumerate(sorted(affinities.items()))
+        if sites is None or name in sites
     }
-    nodes = None
+    runtime = sum(float(solution.stats["runtime_s"]) for solution in found.values())
+    order = None
     if subject.graph is not None:
         graph = pattern_of(subject.graph)
-        nodes = node_order(graph, solver.node_order, seed, block=subject.spec.block)
-    return Order(Layout(subject.sites, features), nodes)
+        started = time.perf_counter()
+        order = node_order(graph, nodes or solver.node_order, seed, block=subject.spec.block)
+        runtime += time.perf_counter() - started
+    features = {name: solution.permutation for name, solution in found.items()}
+    return Order(Layout(subject.sites, features), order, runtime)
 
 
 def worth(subject: Subject, affinities: Affinities, order: Order) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 from seqlab.studies.codesign.workbench.subject import Score, Subject
 from seqlab.training.evaluate import evaluate_windows
+from seqlab.training.losses import next_token_loss
 
 _GATE_INPUTS, _GATE_TOKENS = 8, 8
 
@@ -61,6 +62,11 @@ class MambaSubject(Subject):
         """Run the calibration windows through the model, one at a time."""
         for window in self._calibration.split(1):
             model.backbone(window)  # type: ignore[operator]
+
+    def calibration_losses(self, model: nn.Module) -> Iterator[Tensor]:
+        """Yield the mean next-token loss of each calibration window."""
+        for window in self._calibration.split(1):
+            yield next_token_loss(model, window, 0).total
 
     def gate_inputs(self) -> Inputs:
         """Return 8 short held-out sequences (8, 8)."""

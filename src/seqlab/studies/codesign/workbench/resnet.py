@@ -36,7 +36,7 @@ class ResNetSubject(Subject):
         self, name: str, spec: ArchitectureSpec, assets: list[Path], seed: int, device: str
     ) -> None:
         (folder,) = assets
-        model = load_resnet(folder, device).eval()
+        model = load_resnet(folder, device)
         super().__init__(
             name,
             spec,

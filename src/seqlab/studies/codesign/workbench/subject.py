@@ -12,6 +12,7 @@ import scipy.sparse
 import torch
 from torch import Tensor, nn
 
+from seqlab.errors import UserError
 from seqlab.kernels import traces
 from seqlab.kernels.sparse import BsrWeight, CsrWeight
 from seqlab.layout.permutation import Permutation
@@ -102,6 +103,11 @@ class Subject(ABC):
         return tuple(self.layers[index] for index in sorted(set(chosen.tolist())))
 
     @property
+    def device(self) -> str:
+        """Where the model lives and calls are timed."""
+        return str(next(self.model.parameters()).device)
+
+    @property
     def graph(self) -> scipy.sparse.csr_array | None:
         """The adjacency whose nodes are laid out too; None where there are no nodes."""
         return None
@@ -114,6 +120,17 @@ class Subject(ABC):
     @abstractmethod
     def calibrate(self, model: nn.Module) -> None:
         """Run the calibration inputs through a model in original order."""
+
+    def calibration_losses(self, model: nn.Module) -> Iterator[Tensor]:
+        """Yield the loss of each calibration input, with its graph, for a model in original order.
+
+        Raises:
+            UserError: The architecture has no loss on its calibration inputs.
+        """
+        raise UserError(
+            f"{self.name} has no loss on its calibration inputs",
+            fix="measure affinities of gradients on a language model",
+        )
 
     @abstractmethod
     def gate_inputs(self) -> Inputs:
@@ -146,22 +163,24 @@ def linear_product(weight: Tensor, x: Tensor, kernel: str) -> Product:
     rows, columns = weight.shape
     width = x.shape[1]
     if kernel == DENSE_KERNEL:
-        out = torch.empty(rows, width)
+        out = torch.empty(rows, width, dtype=x.dtype, device=x.device)
         return Product(
             lambda: torch.mm(weight, x, out=out),
             lambda: traces.dense_gemm(rows, columns, width),
         )
     stored = SparseLinear(weight, None, kernel).stored
-    if isinstance(stored, CsrWeight):
+    # Addresses are those of the kernels on a CPU, wherever the product is timed.
+    held = SparseLinear(weight.float().cpu(), None, kernel).stored
+    if isinstance(held, CsrWeight):
         return Product(
             lambda: stored @ x,
-            lambda: traces.csr_spmm(stored.indptr, stored.indices, columns, width),
+            lambda: traces.csr_spmm(held.indptr, held.indices, columns, width),
         )
-    assert isinstance(stored, BsrWeight)
+    assert isinstance(held, BsrWeight)
     return Product(
         lambda: stored @ x,
-        lambda: traces.bsr_spmm(stored.indptr, stored.indices, stored.tile, columns, width),
-        tiles=len(stored.indices),
+        lambda: traces.bsr_spmm(held.indptr, held.indices, held.tile, columns, width),
+        tiles=len(held.indices),
     )
 
 
@@ -187,7 +206,7 @@ def _captured(model: nn.Module, names: tuple[str, ...]) -> Iterator[dict[str, Te
 def _operand(x: Tensor, layer: nn.Module) -> Tensor:
     flat = features_last(x, layer).t()
     padded = -(-flat.shape[1] // _COLUMNS) * _COLUMNS
-    result = torch.zeros(flat.shape[0], padded)
+    result = flat.new_zeros(flat.shape[0], padded)
     result[:, : flat.shape[1]] = flat
     return result
 
@@ -195,7 +214,7 @@ def _operand(x: Tensor, layer: nn.Module) -> Tensor:
 def features_last(x: Tensor, layer: nn.Module) -> Tensor:
     """Return the input of a linear layer or 1x1 convolution as (positions, features)."""
     if weight_is_pointwise(layer):
-        stride = layer.stride  # type: ignore[union-attr]
+        stride = layer.stride
         x = x[:, :, :: stride[0], :: stride[1]].movedim(1, -1)  # type: ignore[index]
     return x.detach().reshape(-1, x.shape[-1])
 

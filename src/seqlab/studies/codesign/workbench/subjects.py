@@ -37,4 +37,4 @@ def open_subject(
         return ResNetSubject(name, spec, assets, seed, device)
     from seqlab.studies.codesign.workbench.graph import GraphSubject
 
-    return GraphSubject(name, spec, assets, seed)
+    return GraphSubject(name, spec, assets, seed, device)

@@ -1,0 +1,10 @@
+"""Figure 7a, under the original script's name."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGETS = ["fig7a"]
+COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
+sys.exit(subprocess.call([sys.executable, "-m", *COMMAND], cwd=ROOT))

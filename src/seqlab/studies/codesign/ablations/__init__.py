@@ -1,0 +1,1 @@
+"""Ablations: objectives, components, sensitivity, iteration by clustering, numbers of clusters."""
