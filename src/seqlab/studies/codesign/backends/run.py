@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from seqlab.errors import UserError
 from seqlab.models.compilers import TOLERANCE, Compiled, Unavailable, check_compiled, compile_model
@@ -47,7 +46,7 @@ class _Programs:
         lacking: Compiler -> why it cannot be had.
     """
 
-    calls: dict[str, Callable[[], Tensor]] = field(default_factory=dict)
+    calls: dict[str, Callable[[], object]] = field(default_factory=dict)
     metrics: dict[str, Metrics] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     lacking: dict[str, str] = field(default_factory=dict)
@@ -105,7 +104,7 @@ def _compile_all(
     bench: Bench,
     spec: BackendsRunSpec,
     prepared: Mapping[str, Prepared],
-    compilers: list[str],
+    compilers: Sequence[str],
     folder: Path,
     make: Compile,
 ) -> _Programs:
@@ -139,7 +138,7 @@ def _compile_all(
                 programs.lacking[compiler] = error.reason
                 for made in (programs.calls, programs.metrics, programs.errors):
                     for other in prepared:
-                        made.pop(f"{compiler}/{other}", None)  # type: ignore[attr-defined]
+                        made.pop(f"{compiler}/{other}", None)
                 break
             programs.errors[key] = check_compiled(compiled, wanted[name])
             programs.calls[key] = compiled.call

@@ -109,7 +109,7 @@ def fusion(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame
             for name in ("fusion", "both", "interaction", "aa")
         )
         lacking = part.loc[part["level"] == INDUCTOR, "reason"].dropna()
-        reason = "" if found is None else found["reason"]
+        reason = f"{INDUCTOR} was not measured" if found is None else found["reason"]
         row: dict[str, Any] = {
             "architecture": cell,
             "kernel": kernel,

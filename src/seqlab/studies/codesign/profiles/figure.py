@@ -65,7 +65,7 @@ def drawn(
                     "provenance": "measured" if profile == MEASURED else "simulated",
                 }
                 rows.append(place | _change(statistics, place) | {"reason": ""})
-                if np.isnan(rows[-1]["change_%"]):  # type: ignore[call-overload]
+                if np.isnan(rows[-1]["change_%"]):
                     rows[-1]["reason"] = _reason(observations, place)
     return pd.DataFrame(rows, columns=COLUMNS)
 
