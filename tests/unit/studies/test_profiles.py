@@ -22,6 +22,7 @@ from seqlab.studies.codesign.profiles.spec import (
     MEASURED,
     SIMULATED_ARMS,
     TIMED_ARMS,
+    ProfilesDrawSpec,
     ProfileSpec,
     ProfilesSpec,
 )
@@ -91,6 +92,23 @@ def test_wrong_profiles_are_refused() -> None:
             profiles={HERE: profile},
             repeats=3,
         )
+
+
+def test_columns_keep_their_order_where_settings_are_sorted() -> None:
+    profile = ProfileSpec(
+        label="x\ny", origin="x", caches=(CacheSpec(name="L2", size=8192, ways=4),)
+    )
+    spec = ProfilesSpec(
+        seeds=3,
+        threads=1,
+        margin=0.02,
+        quality_margin=0.005,
+        architectures_measured=("mamba",),
+        profiles={"later": profile, "first": profile},
+        repeats=3,
+    ).draw_spec("cache_profiles", "laptop")
+    again = ProfilesDrawSpec.model_validate_json(spec.canonical())
+    assert [name for name, _ in again.labels] == ["later", "first"]
 
 
 def observations(devices: tuple[str, ...] = ("cpu",)) -> pd.DataFrame:

@@ -47,7 +47,9 @@ class ProfilesRunSpec(RunSpec):
 class ProfilesDrawSpec(DrawSpec):
     """Settings of the figure."""
 
-    labels: dict[str, str] = setting("Profile -> its name in the figure.")
+    labels: tuple[tuple[str, str], ...] = setting(
+        "Profiles and their names in the figure, in the order of its columns."
+    )
 
 
 class ProfilesSpec(Experiment):
@@ -87,14 +89,14 @@ class ProfilesSpec(Experiment):
 
     def draw_spec(self, artefact: str, scale: str) -> DrawSpec:
         """Return what the figure reads."""
-        labels = {name: profile.label for name, profile in self.profiles.items()}
+        labels = tuple((name, profile.label) for name, profile in self.profiles.items())
         return ProfilesDrawSpec(**super().draw_spec(artefact, scale).model_dump(), labels=labels)
 
     def facts(self, bench: WorkbenchSpec) -> dict[str, Any]:
         """Return the profiles in words."""
         return {
             "profiles": "; ".join(
-                f"{profile.label}: "
+                f"{profile.label.splitlines()[0]}: "
                 + ", ".join(f"{c.name} {_words(c.size)}, {c.line} B" for c in profile.caches)
                 for profile in self.profiles.values()
             ),

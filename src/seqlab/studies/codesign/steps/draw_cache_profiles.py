@@ -14,6 +14,6 @@ def draw_cache_profiles(
     spec: ProfilesDrawSpec, *, statistics: In, observations: In, pdf: Out, png: Out, csv: Out
 ) -> None:
     """Draw the figure, and write exactly what is drawn."""
-    data = drawn(pd.read_csv(observations), pd.read_csv(statistics), spec.labels)
+    data = drawn(pd.read_csv(observations), pd.read_csv(statistics), dict(spec.labels))
     save_figure(draw(data, scale=spec.scale), pdf, png)
     save_drawn_data(data, csv)
