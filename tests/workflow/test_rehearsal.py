@@ -98,6 +98,15 @@ codesign:
       pareto: {sparsities: [0, 50], seeds: 3, repeats: 3, threads: 1, resamples: 100}
       paths: {sparsities: [50], seeds: 3, repeats: 3, threads: 1,
               match: {sparsity: 50, grid: [45, 55], refinements: 0, margin: 1.0}}
+      intervention:
+        graph: {nodes: 512, edges: 2048, communities: 8, mixing: 0.1, width: 16, block: 32}
+        capacity_max: 67108864
+        repeats: 3
+        seeds: 3
+        threads: 1
+      backends: {architectures_measured: [mamba], compilers: [eager], repeats: 3, seeds: 3,
+                 threads: 1}
+      profiles: {architectures_measured: [mamba], repeats: 3, seeds: 3, threads: 1}
 """
 
 

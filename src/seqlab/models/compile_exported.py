@@ -11,29 +11,30 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Details = dict[str, str | int | float]
 _PRECISION = "f32"
+# A file in the ONNX format is one protocol buffer, which ends at 2 GiB.
+_LARGEST_FILE = 1 << 30
 _NOISY = ("torch.onnx", "onnxscript")
 
 
 def onnxruntime_call(
-    program: nn.Module, inputs: Sequence[Tensor], folder: Path, threads: int
+    path: Path, inputs: Sequence[Tensor], threads: int
 ) -> tuple[Callable[[], Tensor], Details]:
     """Compile with ONNX Runtime's CPU provider, all of its graph optimisations on.
 
     Args:
-        program: Maps the inputs to the logits.
+        path: File in the ONNX format that maps the inputs to the logits.
         inputs: What it is called with.
-        folder: Where `model.onnx` goes.
         threads: Threads within an operator; operators run one after another.
     """
     import onnxruntime
 
-    path = _write_onnx(program, inputs, folder)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
@@ -50,12 +51,11 @@ def onnxruntime_call(
 
 
 def openvino_call(
-    program: nn.Module, inputs: Sequence[Tensor], folder: Path, threads: int
+    path: Path, inputs: Sequence[Tensor], threads: int
 ) -> tuple[Callable[[], Tensor], Details]:
     """Compile with OpenVINO's CPU plugin for latency, in fp32; arguments as `onnxruntime_call`."""
     import openvino
 
-    path = _write_onnx(program, inputs, folder)
     core = openvino.Core()
     # Some CPUs would otherwise compute in bfloat16.
     settings = {
@@ -146,21 +146,63 @@ def _exported(program: nn.Module, inputs: Sequence[Tensor]) -> torch.export.Expo
     return torch.export.export(program, tuple(inputs))
 
 
-def _write_onnx(program: nn.Module, inputs: Sequence[Tensor], folder: Path) -> Path:
-    """Write `model.onnx` into the folder and return its path."""
+def onnx_file(
+    program: nn.Module, inputs: Sequence[Tensor], folder: Path, like: Path | None
+) -> Path:
+    """Write `model.onnx` into the folder and return its path.
+
+    Args:
+        program: Maps the inputs to the logits.
+        inputs: What it is called with.
+        folder: Where the file goes.
+        like: A file of the same program with other weights, which is then used again; not where
+            the weights are too large for one file.
+
+    Raises:
+        RuntimeError: Nothing was written, or `like` is of another program.
+    """
     # Imported here so that their absence is told as such.
-    import onnx  # noqa: F401
+    import onnx
     import onnxscript  # noqa: F401
 
-    with torch.no_grad(), _no_warnings():
-        exported = _exported(program, inputs)
-        written = torch.onnx.export(exported, tuple(inputs), dynamo=True, verbose=False)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.onnx"
+    if like is not None and _weight_bytes(program) < _LARGEST_FILE:
+        onnx.save(_with_weights(onnx.load(str(like)), program), str(path))
+        return path
+    with torch.no_grad(), _no_warnings():
+        exported = _exported(program, inputs)
+        # Who reads the file optimises it anyway; unoptimised, weights keep names and values.
+        written = torch.onnx.export(
+            exported, tuple(inputs), dynamo=True, verbose=False, optimize=False
+        )
     if written is None:
         raise RuntimeError("torch wrote no ONNX program")
     written.save(str(path))
     return path
+
+
+def _weight_bytes(program: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in program.parameters())
+
+
+def _with_weights(file: Any, program: nn.Module) -> Any:
+    """Put the weights of a program into an ONNX model of its structure."""
+    from onnx import numpy_helper
+
+    tensors = program.state_dict()
+    missing = {parameter.data_ptr() for parameter in program.parameters()}
+    for stored in file.graph.initializer:
+        if stored.name not in tensors:
+            continue
+        value = tensors[stored.name].detach()
+        if list(stored.dims) != list(value.shape):
+            raise RuntimeError(f"{stored.name} has another shape")
+        missing.discard(value.data_ptr())
+        stored.CopyFrom(numpy_helper.from_array(value.numpy(), stored.name))
+    if missing:
+        raise RuntimeError(f"{len(missing)} weights are not in the file to be used again")
+    return file
 
 
 @contextmanager

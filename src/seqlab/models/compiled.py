@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import util
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqlab.errors import UserError
@@ -65,6 +66,7 @@ class Compiled:
         threads: Number of compute threads of a call.
         plain: Whether the plain form of the model was compiled (see `seqlab.models.plain`).
         details: What else is worth a record, such as the number of graphs.
+        exported: The file in the ONNX format, of compilers that read one.
     """
 
     compiler: str
@@ -74,6 +76,7 @@ class Compiled:
     threads: int
     plain: bool
     details: dict[str, str | int | float] = field(default_factory=dict)
+    exported: Path | None = None
 
 
 def require_compiler(compiler: str) -> None:

@@ -35,6 +35,8 @@ from seqlab.models.plain import plain_copy
 
 __all__ = ["COMPILERS", "Compiled", "Unavailable", "check_compiled", "compile_model"]
 
+# Compilers that read a file in the ONNX format.
+ONNX_READERS = ("onnxruntime", "openvino")
 # Largest relative difference of fp32 logits: compilers sum in another order.
 TOLERANCE = 1e-4
 _REASON_LENGTH = 200
@@ -49,6 +51,7 @@ def compile_model(
     cache: Path,
     mode: str = "default",
     trials: int = 0,
+    like: Compiled | None = None,
 ) -> Compiled:
     """Compile a model for the inputs given; the model itself is left as it is.
 
@@ -61,6 +64,9 @@ def compile_model(
         cache: Folder for what the compiler writes. Nothing in it is read again.
         mode: "default" or "max-autotune"; of inductor only.
         trials: Number of schedules to measure, 0 for the defaults of each operator; of tvm only.
+        like: A compiled model with other weights and the same inputs. Compilers that read the ONNX
+            format then take its file with these weights, and the time of the export is not in
+            `seconds`; others compile anew.
 
     Raises:
         Unavailable: The compiler is not installed or not importable, lacks a C++ compiler, or
@@ -75,7 +81,11 @@ def compile_model(
         version = metadata.version(PACKAGES[compiler])
         prepared = plain_copy(model) if plain else copy.deepcopy(model).eval()
         program, tensors = _bound(prepared, inputs, compiler, plain)
-        call, details = _compile(compiler, program, tensors, cache, threads, mode, trials)
+        written = None if like is None else like.exported
+        exported = None
+        if compiler in ONNX_READERS:
+            exported = compile_exported.onnx_file(program, tensors, cache, written)
+        call, details = _compile(compiler, program, tensors, cache, threads, mode, trials, exported)
         call()
     except UserError:
         raise
@@ -87,7 +97,7 @@ def compile_model(
         reason = f"refuses the model: {type(error).__name__}: {_first_line(error)}"
         raise Unavailable(compiler, reason) from error
     seconds = time.perf_counter() - start
-    return Compiled(compiler, version, call, seconds, threads, plain, details)
+    return Compiled(compiler, version, call, seconds, threads, plain, details, exported)
 
 
 def check_compiled(
@@ -145,11 +155,14 @@ def _compile(
     threads: int,
     mode: str,
     trials: int,
+    exported: Path | None,
 ) -> tuple[Callable[[], Tensor], dict[str, str | int | float]]:
-    if compiler == "onnxruntime":
-        return compile_exported.onnxruntime_call(program, tensors, cache, threads)
-    if compiler == "openvino":
-        return compile_exported.openvino_call(program, tensors, cache, threads)
+    if exported is not None:
+        read = {
+            "onnxruntime": compile_exported.onnxruntime_call,
+            "openvino": compile_exported.openvino_call,
+        }
+        return read[compiler](exported, tensors, threads)
     if compiler == "tvm":
         return compile_exported.tvm_call(program, tensors, cache, threads, trials)
 

@@ -11,7 +11,7 @@ from typing import Any
 from seqlab.provenance.environment import device_key
 from seqlab.provenance.record import Record, read_record
 
-VALUE_COLUMNS = ("metric", "value", "unit", "provenance", "device")
+VALUE_COLUMNS = ("metric", "value", "unit", "provenance", "device", "reason")
 
 
 def observations(
@@ -21,7 +21,8 @@ def observations(
 ) -> str:
     """Return the metrics of run records as CSV text.
 
-    Records of a rehearsal prove that the rules work; their numbers never reach a table.
+    Records of a rehearsal prove that the rules work; their numbers never reach a table. A value
+    that could not be had is empty, and its row has the reason.
 
     Args:
         paths: The records, in the order of the rows.
@@ -42,7 +43,6 @@ def observations(
         for name, arm in record.arms.items():
             values = cell(record, name)
             for metric, entry in arm.metrics.items():
-                writer.writerow(
-                    [*values, metric, entry.value, entry.unit, entry.provenance, device]
-                )
+                found = (entry.value, entry.unit, entry.provenance, device, entry.reason)
+                writer.writerow([*values, metric, *found])
     return text.getvalue()

@@ -212,3 +212,22 @@ def test_wrong_calls(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="torch uses 1 threads, not 2"):
         compile_model(model, inputs, "eager", 2, cache=tmp_path)
     assert set(COMPILERS) == {"eager", "inductor", *EXPORTED}
+
+
+@pytest.mark.parametrize("compiler", ["onnxruntime", "openvino"])
+def test_an_exported_file_is_used_again_with_other_weights(compiler: str, tmp_path: Path) -> None:
+    model, inputs = mamba()
+    first = compiled_or_skip(model, inputs, compiler, tmp_path / "first")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.1)
+    second = compile_model(other, inputs, compiler, 1, cache=tmp_path / "second", like=first)
+    assert check_compiled(second, logits_of(other, inputs)) <= 1e-4
+    assert second.exported == tmp_path / "second" / "model.onnx"
+    assert second.seconds < first.seconds
+    with pytest.raises(UserError, match="logits differ"):
+        check_compiled(second, logits_of(model, inputs))
+    deeper = init_weights(MambaForCausalLM(MambaConfig(50, hidden_size=32, num_hidden_layers=2)), 0)
+    with pytest.raises(Unavailable, match="not in the file"):
+        compile_model(deeper, inputs, compiler, 1, cache=tmp_path / "third", like=first)

@@ -35,7 +35,11 @@ STATISTICS = [
 ]
 LATENCIES = ("latency_ms", "site_latency_ms")
 # Compared as ratios; what is in neither list is compared as a difference.
-RATIOS = (*LATENCIES, "L1_misses", "L2_misses", "L3_misses", "dram_bytes", "dram_gb_per_s", "tiles")
+RATIOS = (
+    *LATENCIES,
+    *("L1_misses", "L2_misses", "L3_misses", "dram_bytes", "dram_gb_per_s", "tiles"),
+    "L2_capacity_bytes",
+)
 QUALITIES = ("bits_per_byte", "accuracy")
 
 

@@ -9,13 +9,16 @@ from pydantic import StringConstraints, model_validator
 
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.ablations.spec import AblationsSpec
+from seqlab.studies.codesign.backends.spec import BackendsSpec
 from seqlab.studies.codesign.controls.spec import ControlsSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
+from seqlab.studies.codesign.intervention.spec import InterventionSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
 from seqlab.studies.codesign.main.spec import MainSpec
 from seqlab.studies.codesign.masks.spec import MasksSpec
 from seqlab.studies.codesign.pareto.spec import ParetoSpec
 from seqlab.studies.codesign.paths.spec import PathsSpec
+from seqlab.studies.codesign.profiles.spec import ProfilesSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
 from seqlab.studies.codesign.sweeps.spec import SweepsSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
@@ -41,6 +44,9 @@ class CodesignSpec(Spec):
     masks: MasksSpec = setting("Learned masks (HDS), their controls, and what each costs.")
     pareto: ParetoSpec = setting("Figure 6 and Table 7: latency against quality.")
     paths: PathsSpec = setting("Path dependence: tiles pruned before or after a layout.")
+    intervention: InterventionSpec = setting("Table 4: layouts where the hit rate is forced.")
+    backends: BackendsSpec = setting("Tables 2 and 6: layouts under compilers.")
+    profiles: ProfilesSpec = setting("Figure 5: layouts in the simulated caches of devices.")
     targets: dict[TargetName, TargetSpec] = setting(
         "Names on the command line -> some of the run records, and what is drawn from them alone.",
         default={},

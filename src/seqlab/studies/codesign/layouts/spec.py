@@ -6,22 +6,12 @@ from typing import Any, ClassVar
 
 from pydantic import model_validator
 
-from seqlab.spec import Spec, setting
+from seqlab.spec import setting
+from seqlab.studies.codesign.drawn_graph_spec import GraphSpec
 from seqlab.studies.codesign.experiment import AnalyseSpec, Experiment, RunSpec
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
 
 GRAPH_CELL = "graph"
-
-
-class GraphSpec(Spec):
-    """Graphs drawn for kernel K4, sums over neighbours."""
-
-    nodes: int = setting("Nodes, rows of the operand.", ge=64)
-    edges: int = setting("Undirected edges drawn.", ge=64)
-    communities: int = setting("Communities.", ge=2)
-    mixing: float = setting("Share of edges drawn between any two nodes.", ge=0, le=1)
-    width: int = setting("Columns of the operand.", ge=1)
-    block: int = setting("Nodes per block, for both measures of modularity.", ge=2)
 
 
 class LayoutsRunSpec(RunSpec):

@@ -140,6 +140,10 @@ class Subject(ABC):
     def caller(self, model: nn.Module, nodes: Permutation | None) -> Callable[[], Tensor]:
         """Return the timed call of a model on fixed inputs, its nodes in the given order."""
 
+    def compiled_inputs(self) -> Tensor | None:
+        """Return the argument of a timed call, for compilers; None where it is no tensor alone."""
+        return None
+
     @abstractmethod
     def score(self, model: nn.Module) -> Score | None:
         """Return the quality of a model in original order; None where it has none."""

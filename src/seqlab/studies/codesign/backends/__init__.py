@@ -1,0 +1,1 @@
+"""Tables 2 and 6: compilers of models, and whether fusion adds to a layout."""
