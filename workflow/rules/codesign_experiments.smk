@@ -16,9 +16,7 @@ wildcard_constraints:
     ),
     artefact=names_at_every_scale(
         "codesign",
-        lambda s: [
-            a for e in s.experiments.values() for a in (*e.figures, *e.tables)
-        ],
+        lambda s: [a for e in s.experiments.values() for a in (*e.figures, *e.tables)],
     ),
 
 
@@ -54,9 +52,7 @@ def assets_of_cell(wildcards):
     paths = [
         path
         for name in experiment.architectures(wildcards.cell)
-        for path in assets_of_architecture(
-            wildcards.scale, bench.architectures[name]
-        )
+        for path in assets_of_architecture(wildcards.scale, bench.architectures[name])
     ]
     further = experiment.further_assets(bench, wildcards.cell)
     return paths + [f"results/{wildcards.scale}/{path}" for path in further]
