@@ -20,7 +20,7 @@ def run_profiles(
         UserError: An asset is missing, an arm computes something else, or the machine is loaded.
     """
     ((name, architecture),) = spec.bench.architectures.items()
-    subject = open_subject(name, architecture, assets, spec.seed, "cpu")
+    subject = open_subject(name, architecture, assets, spec.seed, context.torch_device())
     found = measure_profiles(Bench(subject, spec.bench, spec.seed), spec, describe_machine())
     write_run(
         spec,
