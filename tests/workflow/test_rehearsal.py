@@ -65,6 +65,16 @@ codesign:
         steps: 4000
         seeds: 3
         shown: {graph: n256_k16_mu0.2_d12, block: 64, small_block: 16}
+      sweeps:
+        layer: {lengths: [16, 32], calls: {work: 64, least: 3, most: 3}}
+        batch: {length: 16, batches: [1, 2], wanted: [1, 2], calls: {work: 64, least: 3, most: 3}}
+        bandwidth: {pairs: [[1, 16], [1, 32]], wanted: [[1, 16], [1, 32]], traced: 1,
+                    calls: {work: 64, least: 3, most: 3}}
+        width: {widths: [32, 48, 64, 96], tokens: 16, most_rows: 128,
+                calls: {work: 1, least: 20, most: 50}}
+        layer_seeds: 3
+        seeds: 3
+        resamples: 200
       ablations:
         methods: [identity, random, tsp, spectral_balanced]
         node_orders: [original, random, multilevel]

@@ -7,6 +7,8 @@ depends on the order: the layout-sensitive part of an otherwise insensitive kern
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -64,27 +66,32 @@ def block_scan(
         raise ValueError(
             f"alive of {tuple(alive.shape)} in blocks of {block} for {u.shape[-1]} channels"
         )
-    scanned = active_blocks(alive, block).repeat_interleave(block)[: u.shape[-1]]
-    kept = torch.nonzero(scanned).flatten()
-    if len(kept) == u.shape[-1]:
+    runs = list(_runs(active_blocks(alive, block), block, u.shape[-1]))
+    if runs == [(0, u.shape[-1])]:
         y, _ = selective_scan(u, delta, a, b, c, d=d, z=z, backend=backend)
         return y.masked_fill(~alive, 0.0)
     out = torch.zeros_like(u)
-    if len(kept) == 0:
-        return out
+    for first, last in runs:
+        # Slices, not copies: gathering the channels costs more than scanning them.
+        y, _ = selective_scan(
+            u[..., first:last],
+            delta[..., first:last],
+            a[first:last],
+            b,
+            c,
+            d=None if d is None else d[first:last],
+            z=None if z is None else z[..., first:last],
+            backend=backend,
+        )
+        # Channels of an active block that are not alive were computed, and are not wanted.
+        out[..., first:last] = y.masked_fill(~alive[first:last], 0.0)
+    return out
 
-    def part(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.index_select(-1, kept)
 
-    y, _ = selective_scan(
-        u.index_select(-1, kept),
-        delta.index_select(-1, kept),
-        a.index_select(0, kept),
-        b,
-        c,
-        d=part(d),
-        z=part(z),
-        backend=backend,
-    )
-    # Channels of an active block that are not alive were computed, and are not wanted.
-    return out.index_copy(-1, kept, y.masked_fill(~alive[kept], 0.0))
+def _runs(active: Tensor, block: int, channels: int) -> Iterator[tuple[int, int]]:
+    """Yield the first channel and the end of each run of consecutive active blocks."""
+    none = torch.zeros(1, dtype=torch.int32, device=active.device)
+    edges = torch.diff(active.int(), prepend=none, append=none)
+    starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten()
+    for first, last in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield first * block, min(last * block, channels)

@@ -80,6 +80,7 @@ def observations(gain: float, noise: float = 0.002) -> pd.DataFrame:
                     latency_ms=latency * np.exp(noise * rng.standard_normal()),
                     bits_per_byte=base + added * pruned,
                     affinity_change=change * pruned,
+                    q_excess=0.01 * change if arm == "iterative_1" else 0.0,
                     similarity_to_TP=1.0 if arm in ("linear_TP", "iterative_1") else 0.1,
                 )
             reference = np.exp(noise * rng.standard_normal())
@@ -103,6 +104,9 @@ def test_a_planted_gain_by_affinity_is_found(planted: pd.DataFrame) -> None:
         slope = row(planted, contrast="gain_by_affinity_change", level=level)
         assert slope["verdict"] == "lower"
         assert slope["estimate"] == pytest.approx(-0.1, abs=0.002)
+        worth = row(planted, contrast="gain_by_layout_worth", level=level)
+        assert worth["verdict"] == "lower"
+        assert worth["estimate"] == pytest.approx(-10, abs=0.2)
     faster = row(planted, contrast="iterative_vs_linear_PT", level="s90", metric="latency_ms")
     assert faster["verdict"] == "faster" and faster["ratio"] == pytest.approx(
         np.exp(-0.2), rel=0.01
@@ -120,10 +124,9 @@ def test_prediction_two_is_judged_by_partition_and_latency(planted: pd.DataFrame
 def test_without_a_gain_nothing_is_found() -> None:
     found = analyse(observations(gain=0.0), SPEC.analyse_spec())
     for level in ("all", "pruned"):
-        assert row(found, contrast="gain_by_affinity_change", level=level)["verdict"] in (
-            "equivalent",
-            "inconclusive",
-        )
+        for name in ("gain_by_affinity_change", "gain_by_layout_worth"):
+            slope = row(found, contrast=name, level=level)
+            assert slope["verdict"] == "equivalent"
     volumes = row(found, contrast="hypervolume_iterative_1_vs_linear_PT")
     assert volumes["verdict"] in ("equivalent", "inconclusive")
 
@@ -154,6 +157,22 @@ def test_points_are_relative_to_the_dense_products_of_their_level() -> None:
     assert at.loc[("algo_only", "s50")].tolist() == pytest.approx([1.0, 0.1])
     assert at.loc[("reference", "s0")].tolist() == pytest.approx([1.0, 0.0])
     assert ("permute_only", "s50") not in at.index
+
+
+def test_a_regressor_that_never_varies_decides_nothing() -> None:
+    data = observations(gain=0.0)
+    data.loc[data["metric"] == "q_excess", "value"] = 0.0
+    found = analyse(data, SPEC.analyse_spec())
+    slope = row(found, contrast="gain_by_layout_worth", level="all")
+    assert slope["verdict"] == "not_evaluable" and "does not vary" in slope["reason"]
+
+
+def test_the_reference_is_that_of_the_lowest_sparsity_in_any_order_of_rows() -> None:
+    data = observations(gain=0.0)
+    learned = data[(data["level"] == "s50") & (data["arm"] == "dense")].assign(level="learned")
+    points = points_of(with_reference(pd.concat([learned, data[::-1]], ignore_index=True)))
+    for arm in ("reference", "dense", "permute_only"):
+        assert set(points.loc[points["arm"] == arm, "level"]) == {"s0"}
 
 
 def test_figure_and_table_show_what_was_not_run(planted: pd.DataFrame, tmp_path: Path) -> None:

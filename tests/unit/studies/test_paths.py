@@ -180,6 +180,10 @@ def test_the_table_has_every_arm_and_the_slopes() -> None:
     data = observations()
     built = table(data, analyse(data, SPEC.analyse_spec()))
     assert (built["level"] == "d50").sum() == 6
+    own = built[built["arm"] == "prune, permute"].set_index("level")
+    assert own.loc["d50", "control"] == "prune" and own.loc["d50", "tiles / control"] == "×1"
+    # Nothing is pruned alone at equal quality.
+    assert own.loc["q50", "control"] == "" and own.loc["q50", "verdict"] == ""
     assert built["arm"].str.startswith("slope of log").sum() == 2
     assert "prune, permute at random (control)" in to_markdown(built)
     none = data.iloc[:0]

@@ -20,6 +20,7 @@ from seqlab.studies.codesign.pareto.spec import ParetoSpec
 from seqlab.studies.codesign.paths.spec import PathsSpec
 from seqlab.studies.codesign.profiles.spec import ProfilesSpec
 from seqlab.studies.codesign.quantization.spec import QuantizationSpec
+from seqlab.studies.codesign.sweeps.spec import SweepsSpec
 from seqlab.studies.codesign.synthetic.spec import SyntheticSpec
 from seqlab.studies.codesign.targets import TargetSpec
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
@@ -38,6 +39,7 @@ class CodesignSpec(Spec):
     workbench: WorkbenchSpec = setting("What the experiments below share.")
     main: MainSpec = setting("Table 1, and what is read off its runs.")
     layouts: LayoutsSpec = setting("Mechanism and mediation: many layouts of one function.")
+    sweeps: SweepsSpec = setting("Figures 1, 4, 7b and bandwidth: sweeps of one quantity.")
     ablations: AblationsSpec = setting("Tables 9 to 13 and 16: one choice changed at a time.")
     masks: MasksSpec = setting("Learned masks (HDS), their controls, and what each costs.")
     pareto: ParetoSpec = setting("Figure 6 and Table 7: latency against quality.")

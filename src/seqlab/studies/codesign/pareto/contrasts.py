@@ -8,8 +8,13 @@ what a run shares cancels.
   products.
 - `gain_by_affinity_change` (P3): slope, over the sparsities of a run, of the log ratio of the
   latencies of the iterative arm and of P-then-T on the change of affinity; a gain that grows has a
-  negative slope. Level `pruned` leaves sparsity 0 out, where the affinity is of activations and
-  not of the pruned weights, so that the step between both kinds does not make the slope.
+  negative slope. Level `pruned` leaves sparsity 0 out: there the affinity is of activations, else
+  of the pruned weights, and the two differ in scale. The change therefore jumps from 0 and falls
+  as more is pruned, because a dense pattern has all features in common.
+- `gain_by_layout_worth`: the same on what the last permutation is worth, the Q_frac in excess of
+  a random order that the iterative arm has over P-then-T, which has no such scale.
+  A slope is equivalent to none where, over the range of its regressor, it changes the ratio by less
+  than the margin.
 - `on_front`: share of resamples of the runs in which no point dominates this one.
 - `hypervolume`: area that the points of a method dominate below the bounds of the settings, over
   the area that the dense reference dominates.
@@ -18,15 +23,15 @@ what a run shares cancels.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from seqlab.measure.noise import noise_floor
 from seqlab.stats.bootstrap import bootstrap_interval
 from seqlab.stats.contrast import LOWER_HIGHER, Contrast, correct_family, paired_contrast
+from seqlab.stats.paired import paired_t
 from seqlab.stats.pareto import hypervolume, non_dominated
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
 from seqlab.studies.codesign.pareto.run import KERNEL, LEARNED, LEARNED_LEVEL, LEARNED_TP, level_of
@@ -130,16 +135,21 @@ def points_of(rows: pd.DataFrame) -> pd.DataFrame:
     at = pd.MultiIndex.from_frame(table[["level", "seed"]])
     table["x"] = table[LATENCY].to_numpy() / reference[LATENCY].reindex(at).to_numpy()
     table["y"] = table[QUALITY].to_numpy() - reference[QUALITY].reindex(at).to_numpy()
-    first = table["level"] == table["level"].iloc[0] if len(table) else []
-    kept = table["arm"].isin(METHODS) | (table["arm"].isin([*FIXED, REFERENCE]) & first)
+    lowest = min({*table["level"]} - {LEARNED_LEVEL}, key=_percent, default="")
+    once = table["arm"].isin([*FIXED, REFERENCE]) & (table["level"] == lowest)
+    kept = table["arm"].isin(METHODS) | once
     return table.loc[kept, ["arm", "level", "seed", "x", "y"]].reset_index(drop=True)
+
+
+def _percent(level: str) -> int:
+    return int(level.removeprefix("s"))
 
 
 # ----------------------------------------------------------------------------- P3
 
 
 def _affinity_slopes(part: pd.DataFrame, spec: ParetoAnalyseSpec) -> Iterator[Row]:
-    table = part[part["metric"].isin([LATENCY, "affinity_change"])].pivot_table(
+    table = part[part["metric"].isin([LATENCY, "affinity_change", "q_excess"])].pivot_table(
         index=["seed", "level"], columns=["metric", "arm"], values="value"
     )
     sparsities = [level for level in table.index.unique("level") if level != LEARNED_LEVEL]
@@ -152,31 +162,69 @@ def _affinity_slopes(part: pd.DataFrame, spec: ParetoAnalyseSpec) -> Iterator[Ro
         ]
         if len(levels) < _SLOPE_POINTS or not runs:
             continue
-        slopes = [_slope(rows, arms.ITERATIVE, arms.LINEAR_PT) for rows in runs]
-        noise = [_slope(rows, *AA) for rows in runs]
-        found = paired_contrast(
-            slopes,
-            np.zeros(len(slopes)),
-            margin=math.log1p(spec.margin),
-            noise_limit=noise_floor(np.exp(noise), np.ones(len(noise))).mean_limit,
-            alpha=spec.alpha,
-            labels=LOWER_HIGHER,
-        )
-        yield {
-            "contrast": "gain_by_affinity_change",
-            "level": name,
-            "treatment": arms.ITERATIVE,
-            "control": arms.LINEAR_PT,
-            "metric": LATENCY,
-            **found.row(),
-            "test": f"paired t on the slopes of runs over {len(levels)} sparsities",
-        }
+        for contrast, regressor in _REGRESSORS.items():
+            yield {
+                "contrast": contrast,
+                "level": name,
+                "treatment": arms.ITERATIVE,
+                "control": arms.LINEAR_PT,
+                "metric": LATENCY,
+                **_slope_row(runs, regressor, spec),
+                "test": f"paired t on the slopes of runs over {len(levels)} sparsities",
+            }
 
 
-def _slope(rows: pd.DataFrame, treatment: str, control: str) -> float:
-    """Return the least-squares slope of a log latency ratio on the change of affinity."""
-    x = rows["affinity_change"][arms.ITERATIVE].to_numpy()
-    y = np.log(rows[LATENCY][treatment].to_numpy() / rows[LATENCY][control].to_numpy())
+def _slope_row(
+    runs: list[pd.DataFrame], regressor: Callable[[pd.DataFrame], Values], spec: ParetoAnalyseSpec
+) -> Row:
+    x = [regressor(rows) for rows in runs]
+    if min(np.ptp(at) for at in x) == 0:
+        reason = "the regressor does not vary over the sparsities of a run"
+        return {"n": len(runs), "verdict": "not_evaluable", "reason": reason}
+    pair, aa = (arms.ITERATIVE, arms.LINEAR_PT), AA
+    slopes = [_slope(at, _log_ratio(rows, pair)) for at, rows in zip(x, runs, strict=True)]
+    noise = [_slope(at, _log_ratio(rows, aa)) for at, rows in zip(x, runs, strict=True)]
+    contrast = paired_contrast(
+        slopes,
+        np.zeros(len(slopes)),
+        margin=math.log1p(spec.margin) / float(np.mean([np.ptp(at) for at in x])),
+        noise_limit=_mean_limit(noise, spec.alpha),
+        alpha=spec.alpha,
+        labels=LOWER_HIGHER,
+    )
+    return dict(contrast.row())
+
+
+def _mean_limit(slopes: list[float], alpha: float) -> float:
+    """Return how far from 0 the mean slope of identical arms can lie."""
+    found = paired_t(slopes, np.zeros(len(slopes)), alpha)
+    ends = (found.estimate, found.ci_low, found.ci_high)
+    return max(abs(end) for end in ends if math.isfinite(end))
+
+
+def _affinity_change(rows: pd.DataFrame) -> Values:
+    return np.asarray(rows["affinity_change"][arms.ITERATIVE], dtype=np.float64)
+
+
+def _layout_worth(rows: pd.DataFrame) -> Values:
+    excess = rows["q_excess"]
+    return np.asarray(excess[arms.ITERATIVE] - excess[arms.LINEAR_PT], dtype=np.float64)
+
+
+_REGRESSORS: dict[str, Callable[[pd.DataFrame], Values]] = {
+    "gain_by_affinity_change": _affinity_change,
+    "gain_by_layout_worth": _layout_worth,
+}
+
+
+def _log_ratio(rows: pd.DataFrame, pair: tuple[str, str]) -> Values:
+    """Return the log ratio of the latencies of a pair of arms at each sparsity."""
+    latency = rows[LATENCY]
+    return np.log(latency[pair[0]].to_numpy() / latency[pair[1]].to_numpy())
+
+
+def _slope(x: Values, y: Values) -> float:
+    """Return the least-squares slope of y on x."""
     centred = x - x.mean()
     return float((centred * y).sum() / (centred**2).sum())
 

@@ -159,6 +159,8 @@ def _draw_points(ax: Axes, rows: pd.DataFrame) -> None:
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.set_ylim(-0.02, max(0.2, 1.3 * float(rows["y"].max())))
+    # Around the points: what a loaded machine makes of an interval must not set the scale.
+    ax.set_xlim(0.9 * float(rows["x"].min()), 1.1 * float(rows["x"].max()))
     ax.set_xlabel("latency over that of\nthe dense products")
     ax.set_ylabel("bits per byte added")
 
@@ -177,6 +179,10 @@ def _draw_ratios(ax: Axes, rows: pd.DataFrame) -> None:
             ends = (1 / (1 + limit), 1 + limit)
             ax.fill_between([sparsity - 4, sparsity + 4], *ends, color=NOISE, linewidth=0, zorder=0)
     ax.axhline(1.0, color=REFERENCE, linewidth=0.6, zorder=1)
+    low = max(rows["ratio_low"].min(), 0.8 * rows["ratio"].min())
+    high = min(rows["ratio_high"].max(), 1.25 * rows["ratio"].max())
+    if np.isfinite([low, high]).all():
+        ax.set_ylim(min(low, 0.97) - 0.005, max(high, 1.03) + 0.005)
     ax.set_xticks(sorted(rows["sparsity"].unique()))
     ax.set_xlabel("sparsity (%)")
     ax.set_ylabel("ratio of latencies")

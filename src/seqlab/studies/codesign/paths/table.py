@@ -60,7 +60,10 @@ def _row(here: pd.DataFrame, statistics: pd.DataFrame, arm: str, words: str) -> 
     contrast, control = _AGAINST.get(arm, ("", ""))
     found = {metric: find(statistics, contrast=contrast, metric=metric) for metric in _SHOWN}
     site, reason = found["site_latency_ms"], ""
-    if site is not None:
+    if site is None:
+        # At equal quality there is no row of the arm that this one is held against.
+        control = ""
+    else:
         reason = str(site["reason"])
     sparsity = values("matched_sparsity")
     if sparsity.empty:
@@ -88,7 +91,11 @@ def _row(here: pd.DataFrame, statistics: pd.DataFrame, arm: str, words: str) -> 
 
 
 def _cell(row: pd.Series | None) -> str:
-    return "–" if row is None or row["verdict"] == "not_evaluable" else interval(row)
+    if row is None or row["verdict"] == "not_evaluable":
+        return "–"
+    if row["verdict"] == "degenerate" and pd.notna(row["ratio"]):
+        return f"×{row['ratio']:.4g}"
+    return interval(row)
 
 
 def _is_slope(row: pd.Series) -> bool:

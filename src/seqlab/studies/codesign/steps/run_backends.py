@@ -23,8 +23,7 @@ def run_backends(
             machine is loaded.
     """
     ((name, architecture),) = spec.bench.architectures.items()
-    # The compilers compared have a CPU in common.
-    subject = open_subject(name, architecture, assets, spec.seed, "cpu")
+    subject = open_subject(name, architecture, assets, spec.seed, context.torch_device())
     with tempfile.TemporaryDirectory() as folder:
         found = compare_backends(Bench(subject, spec.bench, spec.seed), spec, Path(folder))
     write_run(

@@ -53,10 +53,15 @@ class MambaSubject(Subject):
         self._calibration = torch.from_numpy(
             sample_windows(train, spec.length, spec.calibration, stream(seed, "calibration"))
         ).to(device)
-        self.ids = torch.from_numpy(
-            sample_windows(self._held_out, spec.length, spec.batch, stream(seed, "timed"))
-        ).to(device)
         self._seed, self._device = seed, device
+        self.ids = self.text(spec.batch, spec.length)
+
+    def text(self, batch: int, length: int) -> Tensor:
+        """Return held-out token ids (batch, length) for a timed call, the same in every run of a
+        seed.
+        """
+        windows = sample_windows(self._held_out, length, batch, stream(self._seed, "timed"))
+        return torch.from_numpy(windows).to(self._device)
 
     def calibrate(self, model: nn.Module) -> None:
         """Run the calibration windows through the model, one at a time."""

@@ -1,0 +1,19 @@
+"""Step: Figure 7b."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from seqlab.plots.save import save_drawn_data, save_figure
+from seqlab.spec import In, Out
+from seqlab.studies.codesign.experiment import DrawSpec
+from seqlab.studies.codesign.sweeps.width_figure import width_data, width_figure
+
+
+def draw_width_scaling(
+    spec: DrawSpec, *, statistics: In, observations: In, pdf: Out, png: Out, csv: Out
+) -> None:
+    """Draw the figure, and write exactly what is drawn."""
+    data = width_data(pd.read_csv(statistics))
+    save_figure(width_figure(data, scale=spec.scale), pdf, png)
+    save_drawn_data(data, csv)
