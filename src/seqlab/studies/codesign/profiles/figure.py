@@ -71,9 +71,9 @@ def drawn(
 
 
 def _label(profile: str, device: str, labels: Mapping[str, str], *, several: bool) -> str:
-    own = {HERE: "this CPU\n(its caches)", MEASURED: "latency,\nthis CPU"}
+    own = {HERE: "CPU caches,\nthis machine", MEASURED: "latency,\nthis machine"}
     if several:
-        own = {HERE: f"caches of\n{device}", MEASURED: f"latency,\n{device}"}
+        own = {HERE: f"CPU caches,\n{device}", MEASURED: f"latency,\n{device}"}
     return own.get(profile) or labels[profile]
 
 
