@@ -65,7 +65,26 @@ codesign:
         steps: 4000
         seeds: 3
         shown: {graph: n256_k16_mu0.2_d12, block: 64, small_block: 16}
+      workbench:
+        architectures:
+          mamba: {length: 32, block: 16, calibration: 2, traced: 2, repeats: 3, quality: 2}
+          bert: {batch: 1, length: 16, block: 16, calibration: 4, traced: 2, repeats: 3, quality: 8}
+          resnet: {batch: 1, length: 32, block: 16, calibration: 1, traced: 2, repeats: 3}
+          gcn: {block: 16, repeats: 3}
+          sage: {block: 16, repeats: 3}
+        timing: {warmup_max: 1, max_foreign_load: 64.0, threads: 1}
+      main: {seeds: 2, threads: 1}
+      layouts:
+        graph: {nodes: 512, edges: 2048, communities: 8, mixing: 0.1, width: 16, block: 32}
+        seeds: 2
+        graphs: 2
+        layouts: 8
+        layouts_per_graph: 8
+        repeats: 3
+        resamples: 200
+        threads: 1
       sweeps:
+        threads: 1
         layer: {lengths: [16, 32], calls: {work: 64, least: 3, most: 3}}
         batch: {length: 16, batches: [1, 2], wanted: [1, 2], calls: {work: 64, least: 3, most: 3}}
         bandwidth: {pairs: [[1, 16], [1, 32]], wanted: [[1, 16], [1, 32]], traced: 1,
@@ -73,7 +92,7 @@ codesign:
         width: {widths: [32, 48, 64, 96], tokens: 16, most_rows: 128,
                 calls: {work: 1, least: 20, most: 50}}
         layer_seeds: 3
-        seeds: 3
+        seeds: 2
         resamples: 200
       ablations:
         methods: [identity, random, tsp, spectral_balanced]
@@ -84,7 +103,7 @@ codesign:
         clusters_reference: 4
         repeats: 3
         quality: 1
-        seeds: 3
+        seeds: 2
         threads: 1
       masks:
         models: [mamba_2.8b]
@@ -95,18 +114,18 @@ codesign:
         windows: 3
         evaluate_length: 16
         resamples: 100
-      pareto: {sparsities: [0, 50], seeds: 3, repeats: 3, threads: 1, resamples: 100}
-      paths: {sparsities: [50], seeds: 3, repeats: 3, threads: 1,
+      pareto: {sparsities: [0, 50], seeds: 2, repeats: 3, threads: 1, resamples: 100}
+      paths: {sparsities: [50], seeds: 2, repeats: 3, threads: 1,
               match: {sparsity: 50, grid: [45, 55], refinements: 0, margin: 1.0}}
       intervention:
         graph: {nodes: 512, edges: 2048, communities: 8, mixing: 0.1, width: 16, block: 32}
         capacity_max: 67108864
         repeats: 3
-        seeds: 3
+        seeds: 2
         threads: 1
-      backends: {architectures_measured: [mamba], compilers: [eager], repeats: 3, seeds: 3,
+      backends: {architectures_measured: [mamba], compilers: [eager], repeats: 3, seeds: 2,
                  threads: 1}
-      profiles: {architectures_measured: [mamba], repeats: 3, seeds: 3, threads: 1}
+      profiles: {architectures_measured: [mamba], repeats: 3, seeds: 2, threads: 1}
 """
 
 

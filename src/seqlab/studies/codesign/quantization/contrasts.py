@@ -119,7 +119,9 @@ def pooled(observations: pd.DataFrame) -> pd.DataFrame:
     scheme, bits = POOLED
     timed = observations[observations["metric"].isin(LATENCY)]
     values = np.log(timed["value"]).groupby([timed[name] for name in _RUN], sort=False).mean()
-    return np.exp(values).reset_index().assign(scheme=scheme, bits=bits)[list(observations.columns)]
+    pooled = np.exp(values).reset_index().assign(scheme=scheme, bits=bits)
+    # What is pooled has a value in every run, and so no reason for having none.
+    return pooled.reindex(columns=list(observations.columns))
 
 
 def families() -> Iterator[Family]:

@@ -34,4 +34,5 @@ def run_ablations(
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

@@ -35,4 +35,5 @@ def run_backends(
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

@@ -18,7 +18,7 @@ def run_layouts(
     Raises:
         UserError: An asset is missing, a layout changes the function, or the machine is loaded.
     """
-    rehearsal, model = False, ""
+    rehearsal, model, device = False, "", "cpu"
     if spec.cell == GRAPH_CELL:
         kernel, laid = "aggregate", graph_layouts(spec)
     else:
@@ -26,7 +26,7 @@ def run_layouts(
         kernel = spec.cell.partition("-")[2]
         # Seed 0 in every run: the layouts, and the inputs that they are solved on, stay the same.
         subject = open_subject(name, architecture, assets, 0, context.torch_device())
-        rehearsal, model = subject.rehearsal, architecture.asset
+        rehearsal, model, device = subject.rehearsal, architecture.asset, subject.device
         laid = model_layouts(Bench(subject, spec.bench, spec.seed), kernel, spec.layouts)
     write_run(
         spec,
@@ -37,4 +37,5 @@ def run_layouts(
         samples=samples,
         context=context,
         rehearsal=rehearsal,
+        device=device,
     )

@@ -35,4 +35,5 @@ def run_main(spec: RunSpec, *, assets: Ins, record: Out, samples: Out, context: 
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

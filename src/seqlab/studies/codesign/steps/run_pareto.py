@@ -33,4 +33,5 @@ def run_pareto(
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

@@ -32,4 +32,5 @@ def run_paths(
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

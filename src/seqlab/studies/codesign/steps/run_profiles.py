@@ -31,4 +31,5 @@ def run_profiles(
         samples=samples,
         context=context,
         rehearsal=subject.rehearsal,
+        device=subject.device,
     )

@@ -25,7 +25,7 @@ def run_sweeps(
     Raises:
         UserError: An asset is missing, an order changes a function, or the machine is loaded.
     """
-    found, rehearsal, cell = Found(), False, {}
+    found, rehearsal, cell, device = Found(), False, {}, "cpu"
     if spec.bench.architectures:
         ((name, architecture),) = spec.bench.architectures.items()
         if isinstance(spec.sweep, BandwidthSpec):
@@ -33,8 +33,8 @@ def run_sweeps(
         # Quality is a matter of the main experiment.
         architecture = architecture.model_copy(update={"quality": 0})
         # The roofline that bandwidth is held against is the processor's.
-        on_cpu = isinstance(spec.sweep, BandwidthSpec)
-        device = "cpu" if on_cpu else context.torch_device()
+        if not isinstance(spec.sweep, BandwidthSpec):
+            device = context.torch_device()
         subject = open_subject(name, architecture, assets, spec.seed, device)
         bench = Bench(subject, spec.bench, spec.seed)
         rehearsal, cell = subject.rehearsal, {"model": architecture.asset}
@@ -56,4 +56,5 @@ def run_sweeps(
         samples=samples,
         context=context,
         rehearsal=rehearsal,
+        device=device,
     )

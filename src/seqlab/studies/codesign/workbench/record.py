@@ -22,6 +22,7 @@ def write_run(
     samples: Path,
     context: Context,
     rehearsal: bool,
+    device: str = "cpu",
 ) -> None:
     """Write record and raw samples of a run.
 
@@ -34,9 +35,13 @@ def write_run(
         samples: Where the raw samples go, beside it.
         context: Of the step.
         rehearsal: Whether weights or data are those of a rehearsal.
+        device: Where calls were timed. A record of a processor names no GPU beside it: devices are
+            told apart by it.
     """
     digest = write_samples(samples, found.samples)
     described = environment(spec.model_dump(mode="json"), context.code, context.threads)
+    if device == "cpu":
+        described["machine"] = described["machine"] | {"gpus": []}
     write_record(
         record,
         Record(
@@ -55,9 +60,10 @@ def write_run(
             },
             environment=described
             | {
+                "device": device,
                 "foreign_load": {
                     name: [load.as_dict() for load in loads] for name, loads in found.loads.items()
-                }
+                },
             },
             rehearsal=rehearsal,
         ),
