@@ -141,7 +141,9 @@ def graph_layouts(spec: LayoutsRunSpec) -> list[Laid]:
     return [laid[index] for index in range(len(orders))]
 
 
-def measure_layouts(spec: LayoutsRunSpec, laid: list[Laid], kernel: str) -> Found:
+def measure_layouts(
+    spec: LayoutsRunSpec, laid: list[Laid], kernel: str, device: str = "cpu"
+) -> Found:
     """Simulate and time layouts against each other; results stand under `kernel/LNN-kind/layout`.
 
     The first one is timed twice, for the noise of identical arms.
@@ -154,6 +156,7 @@ def measure_layouts(spec: LayoutsRunSpec, laid: list[Laid], kernel: str) -> Foun
         {**calls, again: in_sequence(laid[0].products)},
         spec.repeats,
         kernel,
+        device=device,
     )
     found = Found()
     found.add_latency(f"{kernel}/site_latency", latency, loads)

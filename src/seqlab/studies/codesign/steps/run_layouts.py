@@ -30,7 +30,7 @@ def run_layouts(
         laid = model_layouts(Bench(subject, spec.bench, spec.seed), kernel, spec.layouts)
     write_run(
         spec,
-        measure_layouts(spec, laid, kernel),
+        measure_layouts(spec, laid, kernel, device),
         experiment="layouts",
         cell={"model": model},
         record=record,
