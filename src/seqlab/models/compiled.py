@@ -84,7 +84,7 @@ def require_compiler(compiler: str) -> None:
 
     Raises:
         UserError: No such compiler.
-        Unavailable: A module or the C++ compiler is missing; names it.
+        Unavailable: A module or the C++ compiler is missing, or cannot be reached; names it.
     """
     if compiler not in COMPILERS:
         raise UserError(f"unknown compiler {compiler!r}", fix=f"one of {', '.join(COMPILERS)}")
@@ -96,3 +96,10 @@ def require_compiler(compiler: str) -> None:
         command = (os.environ.get("CXX") or "g++").split()[0]
         if shutil.which(command) is None:
             raise Unavailable(compiler, f"no C++ compiler {command}", fix="install g++")
+        torch = util.find_spec("torch")
+        if torch is not None and " " in (torch.origin or ""):
+            raise Unavailable(
+                compiler,
+                "its C++ command cannot hold the space in the path of torch",
+                fix="move the checkout to a path without spaces and run `make setup` there",
+            )

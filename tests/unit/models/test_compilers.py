@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def logits_of(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Tensor:
 
 
 def compiled_or_skip(model: nn.Module, inputs, compiler: str, folder: Path) -> compilers.Compiled:
-    """Skip for want of a package or of g++, but not for a model that a compiler refuses."""
+    """Skip for want of a package, of g++ or of a path for it, but not for a model that a compiler refuses."""
     try:
         return compile_model(model, inputs, compiler, 1, cache=folder, trials=0)
     except Unavailable as error:
@@ -183,6 +184,22 @@ def test_inductor_without_a_cpp_compiler(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(Unavailable) as caught:
         compile_model(model, inputs, "inductor", 1, cache=tmp_path)
     assert caught.value.reason == "no C++ compiler /no/such/compiler"
+
+
+def test_inductor_below_a_path_with_a_space(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model, inputs = mamba()
+    find = compiled_module.util.find_spec
+
+    def spaced(name: str) -> object:
+        found = find(name)
+        return SimpleNamespace(origin="/a folder/torch/__init__.py") if name == "torch" else found
+
+    monkeypatch.setattr(compiled_module.util, "find_spec", spaced)
+    monkeypatch.setattr(compiled_module.shutil, "which", lambda command: command)
+    with pytest.raises(Unavailable, match="the space in the path of torch"):
+        compile_model(model, inputs, "inductor", 1, cache=tmp_path)
 
 
 def test_a_refused_model_gives_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
