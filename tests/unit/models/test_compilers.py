@@ -69,7 +69,7 @@ def logits_of(model: nn.Module, inputs: Tensor | dict[str, Tensor]) -> Tensor:
 
 
 def compiled_or_skip(model: nn.Module, inputs, compiler: str, folder: Path) -> compilers.Compiled:
-    """Skip for want of a package, of g++ or of a path for it, but not for a model that a compiler refuses."""
+    """Skip for what is missing on the machine, but not for a model that a compiler refuses."""
     try:
         return compile_model(model, inputs, compiler, 1, cache=folder, trials=0)
     except Unavailable as error:
