@@ -77,7 +77,7 @@ codesign:
       layouts:
         graph: {nodes: 512, edges: 2048, communities: 8, mixing: 0.1, width: 16, block: 32}
         seeds: 2
-        graphs: 2
+        graphs: 3
         layouts: 8
         layouts_per_graph: 8
         repeats: 3

@@ -13,11 +13,13 @@ from seqlab.plots.style import PAGE_IN, look, new_figure, style
 from seqlab.studies.codesign.layouts.statistics import HITS, LATENCY, MISSES, layout_table
 
 _COLUMNS = {
-    "q_newman": "Newman's modularity of blocks",
-    HITS: "hit rate of the second cache\n(simulated)",
-    MISSES: "misses of the second cache\n(simulated)",
+    "q_newman": "Newman's modularity\nof blocks",
+    HITS: "hit rate of L2\n(simulated)",
+    MISSES: "thousand misses of L2\n(simulated)",
     LATENCY: "latency (log ratio)",
 }
+# What a quantity is divided by where it is drawn.
+_SCALES = {MISSES: 1e3}
 _PANELS = (("q_newman", HITS), (HITS, LATENCY), (MISSES, LATENCY), ("q_newman", LATENCY))
 _EFFECTS = {
     "total": "total",
@@ -37,7 +39,10 @@ def scatter_data(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.Dat
 
 
 def scatter_figure(data: pd.DataFrame, *, scale: str) -> Figure:
-    """Return the figure: one row of panels per cell, one panel per pair of quantities."""
+    """Return the figure: one row of panels per cell, one panel per pair of quantities.
+
+    The last three panels of a row share their vertical axis, latency.
+    """
     cells = list(data.groupby(["device", "cell"], sort=False))
     with style():
         fig = new_figure(PAGE_IN, 1.85 * len(cells) + 0.2)
@@ -45,10 +50,19 @@ def scatter_figure(data: pd.DataFrame, *, scale: str) -> Figure:
         for row, ((_, cell), part) in zip(axes, cells, strict=True):
             for ax, (x, y) in zip(row, _PANELS, strict=True):
                 _scatter(ax, part, x, y)
-                graphs = part["graph"].nunique()
-                n = f"{len(part)}" + (f" of {graphs} graphs" if graphs > 1 else "")
-                ax.set_title(str(cell), loc="left")
-                panel_note(ax, n=n, interval="layouts", scale=scale)
+                if ax is row[1]:
+                    ax.set_ylabel(_COLUMNS[y])
+                elif ax is not row[0]:
+                    ax.sharey(row[1])
+                    ax.tick_params(labelleft=False)
+            graphs = part["graph"].nunique()
+            n = f"{len(part)} layouts" + (f", {graphs} graphs" if graphs > 1 else "")
+            row[0].set_title(str(cell), loc="left")
+            row[0].set_ylabel(_COLUMNS[HITS])
+            panel_note(row[0], n=n, interval="each a point", scale=scale)
+            # The note runs on above the next panel, which has none: it takes no room.
+            for note in row[0].texts:
+                note.set_in_layout(False)
     return fig
 
 
@@ -62,7 +76,7 @@ def _scatter(ax: Axes, part: pd.DataFrame, x: str, y: str) -> None:
     for index, (_, rows) in enumerate(known.groupby("graph")):
         color = look(2 + index % 5)["color"]
         ax.plot(
-            rows[x],
+            rows[x] / _SCALES.get(x, 1.0),
             rows[y],
             "o",
             markersize=2.6,
@@ -73,8 +87,8 @@ def _scatter(ax: Axes, part: pd.DataFrame, x: str, y: str) -> None:
     if known.empty:
         ax.text(0.5, 0.5, "nothing reached this level", ha="center", transform=ax.transAxes)
     ax.set_xlabel(_COLUMNS[x])
-    ax.set_ylabel(_COLUMNS[y])
-    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.margins(x=0.12)
+    ax.xaxis.set_major_locator(MaxNLocator(2))
     ax.yaxis.set_major_locator(MaxNLocator(4))
 
 

@@ -40,7 +40,7 @@ class LayoutsSpec(Experiment):
         min_length=1,
     )
     graph: GraphSpec = setting("Graphs drawn for K4.")
-    graphs: int = setting("Graphs, one per run; the clusters of their statistics.", ge=2)
+    graphs: int = setting("Graphs, one per run; the clusters of their statistics.", ge=3)
     layouts: int = setting("Layouts per model.", source="codesign.md 2.3", ge=8)
     layouts_per_graph: int = setting("Layouts per graph.", ge=8)
     repeats: int = setting("Timed products per layout and run.", ge=3)

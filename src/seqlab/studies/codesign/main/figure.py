@@ -65,7 +65,10 @@ def _panel(ax: Axes, rows: pd.DataFrame) -> None:
         ax.plot(places, values, ".", color=color, markersize=3)
         ax.plot([x - 0.3, x + 0.3], [np.median(values)] * 2, color="black", linewidth=0.9)
     limit = rows["noise_limit"].iloc[0]
+    # The band may be wider than everything that is drawn before it.
+    span = ax.get_ylim()
     if np.isfinite(limit):
         centre = float(np.median(rows.loc[rows["arm"] == arms.DENSE, "value"]))
         noise_band(ax, (centre / (1 + limit), centre * (1 + limit)))
+    ax.set_ylim(span)
     ax.set_xticks(range(len(SHOWN)), [_WORDS[arm] for arm in SHOWN])
