@@ -23,6 +23,7 @@ from seqlab.studies.codesign.workbench.bench import (
     prepare,
 )
 from seqlab.studies.codesign.workbench.mamba import MambaSubject
+from seqlab.studies.codesign.workbench.subject import forward_pass
 from seqlab.threads import fewer_threads
 
 KERNEL = "csr"
@@ -128,7 +129,7 @@ def _calls(
 ) -> dict[str, Callable[[], Tensor]]:
     """Return one forward pass of every arm over the same text."""
     ids = subject.text(batch, length)
-    return {arm: subject.caller_of(prepared[arm].arm.model, ids) for arm in ARMS}
+    return {arm: forward_pass(prepared[arm].arm.model, ids) for arm in ARMS}
 
 
 def _stored(subject: MambaSubject, prepared: Prepared) -> int:

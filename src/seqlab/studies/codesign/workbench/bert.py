@@ -17,7 +17,7 @@ from seqlab.models.classifier import load_classifier
 from seqlab.models.equivalence import Inputs
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
-from seqlab.studies.codesign.workbench.subject import Score, Subject
+from seqlab.studies.codesign.workbench.subject import Score, Subject, forward_pass
 
 _GATE_INPUTS, _GATE_TOKENS = 8, 16
 _SCORED_TOGETHER = 32
@@ -75,16 +75,7 @@ class BertSubject(Subject):
 
     def caller(self, model: nn.Module, nodes: Permutation | None) -> Callable[[], Tensor]:
         """Return one forward pass over (batch, length) tokens."""
-        return self.caller_of(model, self.ids)
-
-    def caller_of(self, model: nn.Module, ids: Tensor) -> Callable[[], Tensor]:
-        """Return one forward pass over token ids (B, T)."""
-
-        def call() -> Tensor:
-            logits: Tensor = model(ids).logits
-            return logits
-
-        return call
+        return forward_pass(model, self.ids)
 
     def compiled_inputs(self) -> Tensor:
         """Return the argument of a timed call."""

@@ -17,7 +17,7 @@ from seqlab.models.pretrained import load_causal_lm
 from seqlab.models.sites import mamba_sites
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
-from seqlab.studies.codesign.workbench.subject import Score, Subject
+from seqlab.studies.codesign.workbench.subject import Score, Subject, forward_pass
 from seqlab.training.evaluate import evaluate_windows
 from seqlab.training.losses import next_token_loss
 
@@ -81,16 +81,7 @@ class MambaSubject(Subject):
 
     def caller(self, model: nn.Module, nodes: Permutation | None) -> Callable[[], Tensor]:
         """Return one forward pass over (batch, length) held-out tokens."""
-        return self.caller_of(model, self.ids)
-
-    def caller_of(self, model: nn.Module, ids: Tensor) -> Callable[[], Tensor]:
-        """Return one forward pass over token ids (B, T)."""
-
-        def call() -> Tensor:
-            logits: Tensor = model(ids).logits
-            return logits
-
-        return call
+        return forward_pass(model, self.ids)
 
     def compiled_inputs(self) -> Tensor:
         """Return the argument of a timed call."""

@@ -15,7 +15,7 @@ from seqlab.models.resnet import load_resnet
 from seqlab.models.resnet_sites import resnet_sites
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
-from seqlab.studies.codesign.workbench.subject import Score, Subject
+from seqlab.studies.codesign.workbench.subject import Score, Subject, forward_pass
 
 # The gate runs in float64 on small images: the network takes any size.
 _GATE_IMAGES, _GATE_PIXELS = 8, 32
@@ -65,12 +65,7 @@ class ResNetSubject(Subject):
 
     def caller(self, model: nn.Module, nodes: Permutation | None) -> Callable[[], Tensor]:
         """Return one forward pass over the images."""
-
-        def call() -> Tensor:
-            logits: Tensor = model(self._images).logits
-            return logits
-
-        return call
+        return forward_pass(model, self._images)
 
     def compiled_inputs(self) -> Tensor:
         """Return the argument of a timed call."""

@@ -158,6 +158,16 @@ class Subject(ABC):
         ]
 
 
+def forward_pass(model: nn.Module, inputs: Tensor) -> Callable[[], Tensor]:
+    """Return the call of a model on fixed inputs; it gives the logits."""
+
+    def call() -> Tensor:
+        logits: Tensor = model(inputs).logits
+        return logits
+
+    return call
+
+
 def linear_product(weight: Tensor, x: Tensor, kernel: str) -> Product:
     """Return W (O, I) X (I, T) by a kernel of `seqlab.models.sparse_linear`."""
     rows, columns = weight.shape
