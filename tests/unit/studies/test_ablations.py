@@ -40,7 +40,7 @@ from seqlab.studies.codesign.ablations.run import build_variants, measure_cell
 from seqlab.studies.codesign.ablations.spec import AblationsSpec, RunAblationSpec
 from seqlab.studies.codesign.ablations.variants import Plan, Variant
 from seqlab.studies.codesign.experiment import AnalyseSpec
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 from seqlab.studies.codesign.workbench.bench import Bench, Found
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec, WorkbenchSpec
 from seqlab.studies.codesign.workbench.subject import Product, Subject

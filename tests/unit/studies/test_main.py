@@ -11,7 +11,7 @@ from seqlab.studies.codesign.experiment import AnalyseSpec
 from seqlab.studies.codesign.main import tables
 from seqlab.studies.codesign.main.contrasts import BEST_LINEAR, analyse, with_best_linear
 from seqlab.studies.codesign.main.figure import draw, drawn
-from seqlab.studies.codesign.workbench.arms import ARMS
+from seqlab.studies.codesign.workbench.names import ARMS
 
 SPEC = AnalyseSpec(alpha=0.05, margin=0.02, quality_margin=0.005)
 EFFECTS = {"iterative_1": 0.8, "linear_PT": 1.1, "linear_TP": 1.0}

@@ -27,7 +27,7 @@ from seqlab.studies.codesign.profiles.spec import (
     ProfilesSpec,
 )
 from seqlab.studies.codesign.profiles.statistics import LATENCY, PRIMARY, TRAFFIC, analyse
-from seqlab.studies.codesign.workbench.arms import ITERATIVE
+from seqlab.studies.codesign.workbench.names import ITERATIVE
 from seqlab.studies.codesign.workbench.subject import Product
 
 ANALYSE = AnalyseSpec(alpha=0.05, margin=0.02, quality_margin=0.005)

@@ -16,8 +16,8 @@ from seqlab.layout.permutation import Permutation
 from seqlab.models.masks import Pattern, magnitude_mask
 from seqlab.models.permuting import Layout
 from seqlab.studies.codesign.canonical import function_digest, in_layout
-from seqlab.studies.codesign.workbench import arms as names
-from seqlab.studies.codesign.workbench.arms import ARMS, Arm
+from seqlab.studies.codesign.workbench import names
+from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Found,
     check_kernel,
@@ -36,6 +36,7 @@ from seqlab.studies.codesign.workbench.layouts import (
     structural_affinities,
     worth,
 )
+from seqlab.studies.codesign.workbench.names import ARMS
 from seqlab.studies.codesign.workbench.subject import linear_product
 
 

@@ -23,13 +23,14 @@ from seqlab.studies.codesign.ablations.variants import (
     variants_of,
     why_not_run,
 )
-from seqlab.studies.codesign.workbench.arms import ALGO_ONLY, Arm, relaid
+from seqlab.studies.codesign.workbench.arms import Arm, relaid
 from seqlab.studies.codesign.workbench.bench import Bench, Found, Metrics, measure_arms, sparsity
 from seqlab.studies.codesign.workbench.layouts import (
     measure_affinities,
     similarity,
     worth,
 )
+from seqlab.studies.codesign.workbench.names import ALGO_ONLY
 from seqlab.studies.codesign.workbench.subject import Subject
 
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-from seqlab.models.permuting import Site
 from seqlab.studies.codesign.ablations.spec import (
     CLUSTERS,
     COMPONENTS,
@@ -23,8 +23,11 @@ from seqlab.studies.codesign.ablations.spec import (
     RunAblationSpec,
     kind_of,
 )
-from seqlab.studies.codesign.workbench import arms
-from seqlab.studies.codesign.workbench.subject import Subject
+from seqlab.studies.codesign.workbench import names as arms
+
+if TYPE_CHECKING:
+    from seqlab.models.permuting import Site
+    from seqlab.studies.codesign.workbench.subject import Subject
 
 FULL = "full"
 AA_SUFFIX = "_aa"

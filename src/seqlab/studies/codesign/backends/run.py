@@ -20,7 +20,7 @@ from seqlab.studies.codesign.backends.spec import (
     LINEAR_AA,
     BackendsRunSpec,
 )
-from seqlab.studies.codesign.workbench.arms import LINEAR_PT, Arm
+from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
     Found,
@@ -30,6 +30,7 @@ from seqlab.studies.codesign.workbench.bench import (
     latency_metric,
     prepare,
 )
+from seqlab.studies.codesign.workbench.names import LINEAR_PT
 from seqlab.threads import fewer_threads
 
 Compile = Callable[..., Compiled]

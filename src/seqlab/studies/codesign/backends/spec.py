@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from seqlab.spec import setting
 from seqlab.studies.codesign.experiment import DrawSpec, Experiment, RunSpec
-from seqlab.studies.codesign.workbench.arms import DENSE, DENSE_AA, ITERATIVE, LINEAR_PT
+from seqlab.studies.codesign.workbench.names import DENSE, DENSE_AA, ITERATIVE, LINEAR_PT
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
 
 Compiler = Literal["eager", "inductor", "onnxruntime", "openvino", "tvm"]

@@ -19,7 +19,7 @@ from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
 from seqlab.studies.codesign.backends.spec import DENSE_KERNEL, EAGER, IDENTICAL, INDUCTOR
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
 from seqlab.studies.codesign.experiment import AnalyseSpec
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 LATENCY = "latency_ms"
 QUALITIES = ("bits_per_byte", "accuracy")

@@ -11,7 +11,7 @@ import pandas as pd
 from seqlab.studies.codesign.backends.spec import DENSE_KERNEL, EAGER, INDUCTOR
 from seqlab.studies.codesign.backends.statistics import LATENCY, QUALITIES
 from seqlab.studies.codesign.wording import NOT_RUN, find, interval, mean_sd, verdict
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 SHOWN = (arms.DENSE, arms.LINEAR_PT, arms.ITERATIVE)
 # Verdict of the interaction -> what it says of fusion and layout.

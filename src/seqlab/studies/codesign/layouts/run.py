@@ -15,8 +15,9 @@ from seqlab.models.permuting import Layout
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import in_layout, stream
 from seqlab.studies.codesign.drawn_graph import draw_graph
+from seqlab.studies.codesign.layouts.names import AGAIN, LAYOUT
 from seqlab.studies.codesign.layouts.spec import LayoutsRunSpec
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
@@ -33,7 +34,6 @@ from seqlab.studies.codesign.workbench.bench import (
 from seqlab.studies.codesign.workbench.layouts import Order, worth
 from seqlab.studies.codesign.workbench.subject import Product, Subject
 
-LAYOUT, AGAIN = "layout", "layout_aa"
 # Seed of the layouts of a model: they are the same in every run.
 _LAYOUT_SEED = 0
 # Solvers whose layouts are looked at beside those between a random and the solved one.

@@ -29,7 +29,7 @@ from seqlab.stats.contrast import DEGENERATE, INCONCLUSIVE
 from seqlab.stats.mediation import Mediation, mediate
 from seqlab.stats.multiplicity import adjust
 from seqlab.studies.codesign.comparisons import STATISTICS
-from seqlab.studies.codesign.layouts.run import AGAIN, LAYOUT
+from seqlab.studies.codesign.layouts.names import AGAIN, LAYOUT
 from seqlab.studies.codesign.layouts.spec import GRAPH_CELL, LayoutsAnalyseSpec
 
 LATENCY, HITS, MISSES = "site_latency_ms", "L2_hit_rate", "L2_misses"

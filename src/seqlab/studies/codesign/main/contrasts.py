@@ -12,7 +12,7 @@ import pandas as pd
 
 from seqlab.studies.codesign.comparisons import Comparison, compare
 from seqlab.studies.codesign.experiment import AnalyseSpec
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 BEST_LINEAR = "best_linear"
 AA = (arms.DENSE_AA, arms.DENSE)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from seqlab.plots.primitives import noise_band, panel_note, small_multiples
 from seqlab.plots.style import PAGE_IN, PALETTE, new_figure, style
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 SHOWN = (arms.DENSE, arms.ALGO_ONLY, arms.LINEAR_PT, arms.LINEAR_TP, arms.ITERATIVE)
 _WORDS = {

@@ -9,7 +9,7 @@ import pandas as pd
 
 from seqlab.studies.codesign.main.contrasts import with_best_linear
 from seqlab.studies.codesign.wording import NOT_RUN, find, interval, mean_sd, verdict
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 PRIMARY = "iterative_vs_best_linear"
 SHOWN = (

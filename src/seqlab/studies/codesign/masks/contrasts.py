@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from seqlab.stats.bootstrap import Interval, Statistic, bootstrap_interval
 from seqlab.studies.codesign.comparisons import STATISTICS
-from seqlab.studies.codesign.masks.score import DENSE, MAGNITUDE, UNSTRUCTURED
+from seqlab.studies.codesign.masks.names import DENSE, MAGNITUDE, UNSTRUCTURED
 from seqlab.studies.codesign.masks.spec import HDS, HDS_TUNED, MAGNITUDE_TUNED, AnalyseMasksSpec
 
 PAIRS = (

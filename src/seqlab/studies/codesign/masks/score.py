@@ -18,12 +18,12 @@ from seqlab.errors import UserError
 from seqlab.models.masks import Pattern, density, magnitude_mask
 from seqlab.models.pretrained import load_causal_lm
 from seqlab.models.sparse_linear import apply_masks, weight_matrix
+from seqlab.studies.codesign.masks.names import DENSE, MAGNITUDE, UNSTRUCTURED
 from seqlab.studies.codesign.masks.spec import ScoreMasksSpec
 from seqlab.studies.codesign.masks.training import projections
 from seqlab.training.evaluate import evaluate_windows
 
 MASKS_FILE = "masks.json"
-DENSE, MAGNITUDE, UNSTRUCTURED = "dense", "magnitude", "unstructured"
 COLUMNS = [
     *("model", "variant", "sparsity", "changed_groups"),
     *("window", "nll", "bytes", "tokens", "device"),

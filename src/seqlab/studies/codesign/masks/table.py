@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from seqlab.studies.codesign.masks.score import DENSE, MAGNITUDE, UNSTRUCTURED
+from seqlab.studies.codesign.masks.names import DENSE, MAGNITUDE, UNSTRUCTURED
 from seqlab.studies.codesign.masks.spec import HDS, HDS_TUNED, MAGNITUDE_TUNED
 from seqlab.studies.codesign.wording import NOT_RUN, find, interval, verdict
 

@@ -34,10 +34,16 @@ from seqlab.stats.contrast import LOWER_HIGHER, Contrast, correct_family, paired
 from seqlab.stats.paired import paired_t
 from seqlab.stats.pareto import hypervolume, non_dominated
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
-from seqlab.studies.codesign.pareto.run import KERNEL, LEARNED, LEARNED_LEVEL, LEARNED_TP, level_of
+from seqlab.studies.codesign.pareto.names import (
+    KERNEL,
+    LEARNED,
+    LEARNED_LEVEL,
+    LEARNED_TP,
+    level_of,
+)
 from seqlab.studies.codesign.pareto.spec import ParetoAnalyseSpec
-from seqlab.studies.codesign.workbench import arms
-from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL
+from seqlab.studies.codesign.workbench import names as arms
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
 REFERENCE = "reference"
 LATENCY, QUALITY = "latency_ms", "bits_per_byte"

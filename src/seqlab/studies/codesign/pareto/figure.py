@@ -11,8 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from seqlab.plots.primitives import noise_band, panel_note
 from seqlab.plots.style import NOISE, PAGE_IN, REFERENCE, look, new_figure, style
 from seqlab.studies.codesign.pareto import contrasts
-from seqlab.studies.codesign.pareto.run import LEARNED, LEARNED_TP
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.pareto.names import LEARNED, LEARNED_TP
+from seqlab.studies.codesign.workbench import names as arms
 
 # Method -> legend and index of its look.
 METHODS = {

@@ -10,7 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seqlab.models.pretrained import load_causal_lm
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.pareto.names import (
+    KERNEL,
+    LEARNED,
+    LEARNED_LEVEL,
+    LEARNED_TP,
+    PRUNED,
+    level_of,
+)
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, relaid
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
@@ -20,20 +28,11 @@ from seqlab.studies.codesign.workbench.bench import (
     prepare,
 )
 from seqlab.studies.codesign.workbench.layouts import original_order
-from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
-KERNEL = "csr"
-LEARNED_LEVEL = "learned"
-LEARNED, LEARNED_TP = "learned", "learned_TP"
-PRUNED = (names.ALGO_ONLY, names.LINEAR_PT, names.LINEAR_TP, names.ITERATIVE)
 _UNPRUNED = (names.DENSE, names.DENSE_AA, names.PERMUTE_ONLY)
 # Calls of one interleaved measurement must have names of their own.
 _REFERENCE = "reference"
-
-
-def level_of(percent: int) -> str:
-    """Return the level of a sparsity in records and tables."""
-    return f"s{percent}"
 
 
 def measure_sparsities(bench: Bench, sparsities: Sequence[int], repeats: int, found: Found) -> None:

@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from seqlab.studies.codesign.pareto.contrasts import LATENCY, QUALITY, REFERENCE, with_reference
-from seqlab.studies.codesign.pareto.run import (
+from seqlab.studies.codesign.pareto.names import (
     KERNEL,
     LEARNED,
     LEARNED_LEVEL,
@@ -15,8 +15,8 @@ from seqlab.studies.codesign.pareto.run import (
     level_of,
 )
 from seqlab.studies.codesign.wording import NOT_RUN, find, interval, mean_sd, verdict
-from seqlab.studies.codesign.workbench import arms
-from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL
+from seqlab.studies.codesign.workbench import names as arms
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
 # Methods of the original that have no measured row, and why.
 _ABSENT = {

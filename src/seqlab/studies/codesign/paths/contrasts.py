@@ -18,9 +18,9 @@ import pandas as pd
 
 from seqlab.stats.contrast import LOWER_HIGHER, paired_contrast
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
-from seqlab.studies.codesign.paths.run import PRUNE_RANDOM, quality_level
+from seqlab.studies.codesign.paths.names import PRUNE_RANDOM, quality_level
 from seqlab.studies.codesign.paths.spec import PathsAnalyseSpec
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 AA = (arms.DENSE_AA, arms.DENSE)
 METRICS = ("latency_ms", "site_latency_ms", "tiles", "bits_per_byte")

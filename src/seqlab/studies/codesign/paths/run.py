@@ -12,14 +12,14 @@ from seqlab.errors import UserError
 from seqlab.provenance.record import Metric
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.paths.matching import Match, match
+from seqlab.studies.codesign.paths.names import PRUNE_RANDOM, quality_level
 from seqlab.studies.codesign.paths.spec import PathsRunSpec
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, relaid
 from seqlab.studies.codesign.workbench.bench import Bench, Found, measure_arms
 from seqlab.studies.codesign.workbench.layouts import random_order
 
 # T, then a random order: the control whose tiles are broken.
-PRUNE_RANDOM = "prune_random"
 REFERENCE = names.LINEAR_TP
 _BUILT = (
     names.DENSE,
@@ -29,7 +29,7 @@ _BUILT = (
     names.LINEAR_TP,
     names.ITERATIVE,
 )
-_DENSITY, _QUALITY = "d", "q"
+_DENSITY = "d"
 # The search ends at this share of the margin, so that the match does not lie at its edge.
 _ENOUGH = 0.5
 
@@ -37,11 +37,6 @@ _ENOUGH = 0.5
 def density_level(sparsity: float) -> str:
     """Return the level of a share of pruned tiles in records and tables."""
     return f"{_DENSITY}{sparsity:g}"
-
-
-def quality_level(sparsity: float) -> str:
-    """Return the level of the quality that the reference arm has at a share of pruned tiles."""
-    return f"{_QUALITY}{sparsity:g}"
 
 
 def measure_densities(bench: Bench, spec: PathsRunSpec, found: Found) -> None:

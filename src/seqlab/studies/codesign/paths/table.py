@@ -6,9 +6,9 @@ import math
 
 import pandas as pd
 
-from seqlab.studies.codesign.paths.run import PRUNE_RANDOM
+from seqlab.studies.codesign.paths.names import PRUNE_RANDOM
 from seqlab.studies.codesign.wording import find, interval, mean_sd, verdict
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 _METHODS = {
     arms.DENSE: "dense",

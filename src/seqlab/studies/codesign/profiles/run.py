@@ -22,7 +22,7 @@ from seqlab.studies.codesign.profiles.spec import (
     SIMULATED_ARMS,
     ProfilesRunSpec,
 )
-from seqlab.studies.codesign.workbench.arms import LINEAR_PT, Arm
+from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
     Found,
@@ -32,6 +32,7 @@ from seqlab.studies.codesign.workbench.bench import (
     latency_metric,
     prepare,
 )
+from seqlab.studies.codesign.workbench.names import LINEAR_PT
 from seqlab.studies.codesign.workbench.subject import Product
 
 # Least ways of the caches of a machine: systems tell sizes, virtual ones tell nothing more. More

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.experiment import DrawSpec, Experiment, RunSpec
-from seqlab.studies.codesign.workbench.arms import ALGO_ONLY, ITERATIVE, LINEAR_PT
+from seqlab.studies.codesign.workbench.names import ALGO_ONLY, ITERATIVE, LINEAR_PT
 from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
 
 KERNEL = "csr"

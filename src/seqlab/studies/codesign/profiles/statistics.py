@@ -12,7 +12,7 @@ import pandas as pd
 from seqlab.studies.codesign.comparisons import Comparison, compare
 from seqlab.studies.codesign.experiment import AnalyseSpec
 from seqlab.studies.codesign.profiles.spec import LINEAR_AA
-from seqlab.studies.codesign.workbench import arms
+from seqlab.studies.codesign.workbench import names as arms
 
 TRAFFIC, LATENCY = "dram_bytes", "site_latency_ms"
 PRIMARY, SECONDARY = "iterative_vs_linear_PT", "iterative_vs_algo_only"

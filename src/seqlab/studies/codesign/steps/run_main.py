@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from seqlab.spec import Context, Ins, Out
 from seqlab.studies.codesign.experiment import RunSpec
-from seqlab.studies.codesign.workbench.arms import ARMS
 from seqlab.studies.codesign.workbench.bench import Bench, Found, measure_arms
+from seqlab.studies.codesign.workbench.names import ARMS
 from seqlab.studies.codesign.workbench.record import write_run
 from seqlab.studies.codesign.workbench.subjects import open_subject
 

@@ -11,7 +11,7 @@ from seqlab.measure.roofline import copy_bandwidth, matmul_roofline
 from seqlab.models.sparse_linear import weight_matrix
 from seqlab.provenance.record import Metric
 from seqlab.studies.codesign.sweeps.spec import BandwidthSpec, BatchSpec, level_name
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
     Found,

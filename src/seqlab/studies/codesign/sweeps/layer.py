@@ -26,7 +26,7 @@ from seqlab.models.permuting import Site
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.sweeps.spec import LayerSpec
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.bench import (
     PRODUCT_TOLERANCE,
     Bench,
@@ -39,7 +39,7 @@ from seqlab.studies.codesign.workbench.layouts import (
     solve_order,
 )
 from seqlab.studies.codesign.workbench.mamba import MambaSubject
-from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
 ORIGINAL, AGAIN, RANDOM, OURS = "original", "original_aa", "random", "ours"
 SCAN_KERNEL = "block_scan"

@@ -32,14 +32,16 @@ from seqlab.studies.codesign.canonical import (
     moved,
 )
 from seqlab.studies.codesign.workbench.layouts import Order, original_order
+from seqlab.studies.codesign.workbench.names import (
+    ALGO_ONLY,
+    DENSE,
+    DENSE_AA,
+    LINEAR_PT,
+    LINEAR_TP,
+    PERMUTE_ONLY,
+    RANDOM,
+)
 from seqlab.studies.codesign.workbench.subject import Subject
-
-DENSE, DENSE_AA, RANDOM = "dense", "dense_aa", "random"
-PERMUTE_ONLY, ALGO_ONLY = "permute_only", "algo_only"
-LINEAR_PT, LINEAR_TP = "linear_PT", "linear_TP"
-ITERATIVE = "iterative_1"
-# What Table 1 compares; `dense_aa` is the second of two identical arms.
-ARMS = (DENSE, DENSE_AA, RANDOM, PERMUTE_ONLY, ALGO_ONLY, LINEAR_PT, LINEAR_TP, ITERATIVE)
 
 
 @dataclass(frozen=True)

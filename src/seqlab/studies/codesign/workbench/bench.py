@@ -26,7 +26,7 @@ from seqlab.models.sparse_linear import use_kernel, weight_matrix
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.canonical import stream
-from seqlab.studies.codesign.workbench import arms as names
+from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, build_arms, pruning
 from seqlab.studies.codesign.workbench.layouts import (
     Affinities,
@@ -38,8 +38,9 @@ from seqlab.studies.codesign.workbench.layouts import (
     solve_order,
     worth,
 )
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 from seqlab.studies.codesign.workbench.spec import BenchTimingSpec, WorkbenchSpec
-from seqlab.studies.codesign.workbench.subject import DENSE_KERNEL, Product, Score, Subject
+from seqlab.studies.codesign.workbench.subject import Product, Score, Subject
 from seqlab.threads import fewer_threads
 
 # Relative difference of fp32 logits between a sparse product and the dense one.

@@ -19,9 +19,9 @@ from seqlab.layout.permutation import Permutation
 from seqlab.models.equivalence import Inputs
 from seqlab.models.permuting import Site
 from seqlab.models.sparse_linear import SparseLinear, weight_matrix
+from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 
-DENSE_KERNEL = "dense"
 # Traces want rows of the operand that straddle no cache line.
 _COLUMNS = 16
 

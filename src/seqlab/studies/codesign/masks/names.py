@@ -1,0 +1,5 @@
+"""Names of variants that no training makes."""
+
+from __future__ import annotations
+
+DENSE, MAGNITUDE, UNSTRUCTURED = "dense", "magnitude", "unstructured"
