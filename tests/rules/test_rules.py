@@ -26,6 +26,7 @@ QUANTIZATION = "results/ci/codesign/quantization"
 SYNTHETIC = "results/ci/codesign/synthetic"
 CONTROLS = "results/ci/codesign/controls"
 MAIN = "results/ci/codesign/main"
+MASKS = "results/ci/codesign/masks"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -51,6 +52,10 @@ RULES = {
     "codesign_draw_experiment": "results/ci/codesign/figures/latency_distributions.pdf",
     "codesign_tabulate_experiment": "results/ci/codesign/tables/main_results.md",
     "codesign_facts_experiment": "results/ci/codesign/figures/latency_distributions.json",
+    "codesign_train_masks": f"{MASKS}/mamba_sotu/hds/trained",
+    "codesign_score_masks": f"{MASKS}/mamba_sotu/windows.csv",
+    "codesign_analyse_masks": f"{MASKS}/statistics.csv",
+    "codesign_tabulate_learned_masks": "results/ci/codesign/tables/learned_masks.md",
     "codesign_run_synthetic": f"{SYNTHETIC}/runs/seed-0/record.json",
     "codesign_collect_synthetic": f"{SYNTHETIC}/observations.csv",
     "codesign_analyse_synthetic": f"{SYNTHETIC}/statistics.csv",

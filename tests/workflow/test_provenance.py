@@ -28,6 +28,8 @@ HEAVY = {
     "codesign_run_controls",
     "codesign_run_synthetic",
     "codesign_run_experiment",
+    "codesign_train_masks",
+    "codesign_score_masks",
     "assets_init_classifier",
     "assets_examples",
     "assets_train_classifier",
