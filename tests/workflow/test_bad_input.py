@@ -98,7 +98,7 @@ def test_an_output_folder_that_is_a_file(built: Checkout) -> None:
 
 
 def test_a_second_workflow_in_the_same_folder(checkout: Checkout) -> None:
-    first = checkout.start("snakemake", *CI, "results/ci/assets/tokens/sotu/bpe2048")
+    first = checkout.start("snakemake", *CI, "results/ci/assets/models/mamba_sotu/trained")
     locks = checkout.path / ".snakemake/locks"
     for _ in range(400):
         if locks.is_dir() and any(locks.iterdir()):

@@ -14,18 +14,6 @@ wildcard_constraints:
     variant=names_at_every_scale("codesign", lambda s: s.masks.variants),
 
 
-def variants_of_model(wildcards):
-    """Return the trained variants of a model."""
-    variants = settings("codesign", wildcards.scale).masks.variants
-    folder = f"results/{wildcards.scale}/codesign/masks/{wildcards.model}"
-    return [f"{folder}/{variant}/trained" for variant in variants]
-
-
-def mask_threads(wildcards):
-    """Return the threads that mask training is pinned to."""
-    return settings("codesign", wildcards.scale).masks.threads
-
-
 rule codesign_train_masks:
     input:
         model="results/{scale}/assets/models/{model}/trained",

@@ -333,3 +333,82 @@ def every_item(scale):
         f"results/{scale}/manifest.json",
         f"results/{scale}/run_config.json",
     ]
+
+
+def experiment_of(wildcards):
+    """Return settings of the experiment that wildcards name."""
+    return settings("codesign", wildcards.scale).experiments[wildcards.experiment]
+
+
+def step_of(verb, wildcard):
+    """Return a params function: the step of a verb for what a wildcard names."""
+    return lambda wildcards: f"{verb}_{wildcards[wildcard]}"
+
+
+def step_spec(verb, wildcard):
+    """Return a params function: the settings of that step."""
+    return lambda wildcards: spec("codesign", f"{verb}_{wildcards[wildcard]}")(
+        wildcards
+    )
+
+
+def step_code(verb, wildcard):
+    """Return a params function: the fingerprint of that step."""
+    return lambda wildcards: code("codesign", f"{verb}_{wildcards[wildcard]}")
+
+
+def assets_of_cell(wildcards):
+    """Return the models of a cell's architectures, each followed by what it is measured on.
+
+    What an experiment reads besides comes last.
+    """
+    bench = settings("codesign", wildcards.scale).workbench
+    experiment = experiment_of(wildcards)
+    paths = [
+        path
+        for name in experiment.architectures(wildcards.cell)
+        for path in assets_of_architecture(wildcards.scale, bench.architectures[name])
+    ]
+    further = experiment.further_assets(bench, wildcards.cell)
+    return paths + [f"results/{wildcards.scale}/{path}" for path in further]
+
+
+def assets_of_architecture(scale, architecture):
+    """Return the model folder of an architecture and the folder of its data."""
+    assets, root = settings("assets", scale), f"results/{scale}/assets"
+    name = architecture.asset
+    if architecture.kind == "mamba":
+        model = assets.models[name]
+        tokens = f"{root}/tokens/{model.corpus}/{model.tokenizer}"
+        return [f"{root}/models/{name}/trained", tokens]
+    if architecture.kind == "bert":
+        model = assets.classifiers[name]
+        examples = f"{root}/examples/{model.corpus}/{model.tokenizer}"
+        return [f"{root}/classifiers/{name}/trained", examples]
+    if architecture.kind == "resnet":
+        return [f"{root}/image_models/{name}"]
+    graph = assets.graph_networks[name].graph
+    return [f"{root}/graph_networks/{name}", f"{root}/graphs/{graph}"]
+
+
+def of_experiment(template):
+    """Return an input function: a path of the experiment that an artefact is drawn from."""
+
+    def path(wildcards):
+        study = settings("codesign", wildcards.scale)
+        experiment = study.experiment_of(wildcards.artefact)
+        return template.format(scale=wildcards.scale, experiment=experiment)
+
+    return path
+
+
+def variants_of_model(wildcards):
+    """Return the trained variants of a model."""
+    variants = settings("codesign", wildcards.scale).masks.variants
+    folder = f"results/{wildcards.scale}/codesign/masks/{wildcards.model}"
+    return [f"{folder}/{variant}/trained" for variant in variants]
+
+
+def mask_threads(wildcards):
+    """Return the threads that mask training is pinned to."""
+    return settings("codesign", wildcards.scale).masks.threads
