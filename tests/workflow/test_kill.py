@@ -15,8 +15,13 @@ from workflow_checkout import Checkout
 
 CI = ("--profile", "workflow/profiles/ci")
 KILLS = 20
-TIMED = {"prefill_ms", "decode_ms"}
-TABLES = ("observations.csv", "statistics.csv", "summary.csv")
+TIMED = {"prefill_ms", "decode_ms", "latency_ms", "site_latency_ms", "dram_gb_per_s"}
+# Training and runs of a figure with steps of its own, and of an experiment on the workbench.
+TARGETS = ("results/ci/tables/table14.csv", "results/ci/tables/e20.csv")
+TABLES = (
+    *(f"quantization/{name}.csv" for name in ("observations", "statistics", "summary")),
+    "paths/observations.csv",
+)
 
 
 def jobs_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -48,7 +53,7 @@ def test_twenty_random_kills_end_with_the_same_tables(
 ) -> None:
     rng = random.Random(20)
     killed = {"job": 0, "snakemake": 0, "nothing": 0}
-    process = checkout.start("snakemake", *CI)
+    process = checkout.start("snakemake", *CI, *TARGETS)
     deadline = time.monotonic() + 900
     while killed["job"] + killed["snakemake"] < KILLS and time.monotonic() < deadline:
         time.sleep(rng.uniform(1.5, 7.0))
@@ -59,22 +64,23 @@ def test_twenty_random_kills_end_with_the_same_tables(
                 for record in checkout.path.glob("results/ci/codesign/**/seed-1/record.json"):
                     record.unlink()
             checkout.run("python", "-m", "seqlab", "resume")
-            process = checkout.start("snakemake", *CI)
+            process = checkout.start("snakemake", *CI, *TARGETS)
             continue
         killed[kill_one(process, rng)] += 1
         if process.poll() is not None:
             checkout.run("python", "-m", "seqlab", "resume")
-            process = checkout.start("snakemake", *CI)
+            process = checkout.start("snakemake", *CI, *TARGETS)
     process.wait(timeout=600)
     checkout.run("python", "-m", "seqlab", "resume")
-    checkout.run("snakemake", *CI)
+    checkout.run("snakemake", *CI, *TARGETS)
     assert killed["job"] >= 3 and killed["snakemake"] >= 3, killed
     for table in TABLES:
-        path = f"results/ci/codesign/quantization/{table}"
+        path = f"results/ci/codesign/{table}"
         ours, unbroken = (pd.read_csv(c.path / path) for c in (checkout, ci_build))
         ours, unbroken = (frame[~frame["metric"].isin(TIMED)] for frame in (ours, unbroken))
-        pd.testing.assert_frame_equal(ours, unbroken)
-    checkout.run("python", "-m", "seqlab", "verify", "--scale", "ci")
+        pd.testing.assert_frame_equal(
+            ours.reset_index(drop=True), unbroken.reset_index(drop=True), rtol=1e-6
+        )
 
 
 def test_make_resume_finishes_what_a_killed_snakemake_left(checkout: Checkout) -> None:
