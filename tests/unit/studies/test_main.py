@@ -130,6 +130,18 @@ def test_table_8_has_a_row_for_every_device_that_is_missing(
     assert list(table["device"]) == ["cpu", "cpu", "MI100"]
 
 
+def test_without_runs_tables_are_empty_and_the_figure_says_so() -> None:
+    none = observations().iloc[:0]
+    statistics = analyse(none, SPEC)
+    assert list(statistics.columns) == STATISTICS and statistics.empty
+    for table in (tables.main_results, tables.results_summary, tables.mechanism):
+        assert table(none, statistics).empty
+    assert tables.memory_hierarchy(none, statistics)["verdict"].tolist() == ["not_run"]
+    assert tables.devices(none, statistics, ["A100"])["device"].tolist() == ["A100"]
+    figure = draw(drawn(none, statistics), scale="paper")
+    assert [text.get_text() for text in figure.texts] == ["no runs at paper scale"]
+
+
 def test_the_figure_draws_runs_of_every_arm(found: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     data = drawn(*found)
     figure = draw(data, scale="ci")

@@ -35,6 +35,11 @@ def drawn(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame:
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     """Return the figure: one panel per device, architecture and kernel."""
     panels = list(data.groupby(["device", "cell", "kernel"], sort=False))
+    if not panels:
+        with style():
+            fig = new_figure(PAGE_IN, 1.0)
+            fig.text(0.5, 0.5, f"no runs at {scale} scale", ha="center")
+        return fig
     several = data["device"].nunique() > 1
     columns = min(3, len(panels))
     with style():
