@@ -62,13 +62,25 @@ def appended(line: str) -> Callable[[str], str]:
     return lambda text: f"{text}\n{line}\n"
 
 
+MASKS = {
+    "codesign_train_masks",
+    "codesign_score_masks",
+    "codesign_analyse_masks",
+    "codesign_tabulate_learned_masks",
+}
+# Whatever opens or makes a model, by the one step that knows every family or by the run's subjects.
+MODELS = {
+    *("assets_init_model", "assets_init_classifier", "assets_image_model"),
+    *("assets_train_model", "assets_train_classifier"),
+}
+
 EDITS = {
     "comment": (SCAN, appended("# a comment"), set()),
     "docstring": (SCAN, replaced('"""', '"""Another first line. '), set()),
     "statement of the scan": (
         SCAN,
         appended("ANOTHER_CONSTANT = 1"),
-        {"assets_init_model", "assets_init_classifier", "assets_train_model"} | RUNS | EXPERIMENTS,
+        MODELS | RUNS | EXPERIMENTS | MASKS,
     ),
     "statement of an unrelated module": (
         "src/seqlab/bench/mediation.py",
