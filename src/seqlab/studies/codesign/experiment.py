@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from seqlab.spec import Spec, setting
@@ -50,7 +51,7 @@ class RunSpec(Spec):
     threads: int = setting("Compute threads of all that is not timed.", ge=1)
 
 
-class Experiment(Spec):
+class Experiment(Spec, ABC):
     """Base of the settings of one experiment.
 
     Attributes:
@@ -74,13 +75,13 @@ class Experiment(Spec):
         "Equivalence margin of a difference in quality (bits per byte, accuracy).", gt=0
     )
 
+    @abstractmethod
     def cells(self) -> list[str]:
         """Return the names of the cells."""
-        raise NotImplementedError
 
+    @abstractmethod
     def architectures(self, cell: str) -> list[str]:
         """Return the architectures that a run of a cell measures; their assets are its inputs."""
-        raise NotImplementedError
 
     def further_assets(self, bench: WorkbenchSpec, cell: str) -> list[str]:
         """Return what a run reads beside its architectures, below `results/<scale>/`."""
@@ -92,12 +93,16 @@ class Experiment(Spec):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads; experiments with settings of their own override it."""
-        return RunSpec(
-            bench=bench.only(*self.architectures(cell)),
-            cell=cell,
-            seed=seed,
-            threads=self.threads,
-        )
+        return RunSpec(**self.run_fields(bench, cell, seed))
+
+    def run_fields(self, bench: WorkbenchSpec, cell: str, seed: int) -> dict[str, Any]:
+        """Return what every run reads, for a `RunSpec` with more fields."""
+        return {
+            "bench": bench.only(*self.architectures(cell)),
+            "cell": cell,
+            "seed": seed,
+            "threads": self.threads,
+        }
 
     def analyse_spec(self) -> AnalyseSpec:
         """Return what the statistics read."""

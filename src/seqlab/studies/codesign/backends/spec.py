@@ -82,9 +82,8 @@ class BackendsSpec(Experiment):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads."""
-        spec = super().run_spec(bench, cell, seed)
         return BackendsRunSpec(
-            **{name: getattr(spec, name) for name in type(spec).model_fields},
+            **self.run_fields(bench, cell, seed),
             compilers=self.compilers,
             mode=self.mode,
             trials=self.trials,

@@ -65,9 +65,8 @@ class InterventionSpec(Experiment):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads."""
-        spec = super().run_spec(bench, cell, seed)
         return InterventionRunSpec(
-            **{name: getattr(spec, name) for name in type(spec).model_fields},
+            **self.run_fields(bench, cell, seed),
             graph=self.graph,
             warm_width=self.warm_width,
             targets=self.targets,

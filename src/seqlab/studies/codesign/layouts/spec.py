@@ -69,9 +69,8 @@ class LayoutsSpec(Experiment):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads."""
-        spec = super().run_spec(bench, cell, seed)
         return LayoutsRunSpec(
-            **{name: getattr(spec, name) for name in type(spec).model_fields},
+            **self.run_fields(bench, cell, seed),
             graph=self.graph,
             layouts=self.layouts_per_graph if cell == GRAPH_CELL else self.layouts,
             repeats=self.repeats,

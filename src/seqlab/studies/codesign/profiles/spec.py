@@ -80,9 +80,8 @@ class ProfilesSpec(Experiment):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads."""
-        spec = super().run_spec(bench, cell, seed)
         return ProfilesRunSpec(
-            **{name: getattr(spec, name) for name in type(spec).model_fields},
+            **self.run_fields(bench, cell, seed),
             profiles=self.profiles,
             repeats=self.repeats,
         )

@@ -178,9 +178,8 @@ class SweepsSpec(Experiment):
 
     def run_spec(self, bench: WorkbenchSpec, cell: str, seed: int) -> RunSpec:
         """Return exactly what a run reads."""
-        spec = super().run_spec(bench, cell, seed)
         return SweepsRunSpec(
-            **{name: getattr(spec, name) for name in type(spec).model_fields},
+            **self.run_fields(bench, cell, seed),
             sweep=getattr(self, cell),
         )
 

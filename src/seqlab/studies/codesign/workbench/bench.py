@@ -32,6 +32,7 @@ from seqlab.studies.codesign.workbench.layouts import (
     Affinities,
     Order,
     measure_affinities,
+    original_order,
     random_order,
     relative_change,
     similarity,
@@ -125,8 +126,7 @@ class Bench:
 
     def describe(self, arms: Mapping[str, Arm]) -> dict[str, Metrics]:
         """Return arm -> sparsity, quality, and what its order is worth for its own function."""
-        dense = Arm(self.subject.model, next(iter(arms.values())).order)
-        dense = arms.get(names.DENSE, dense)
+        dense = Arm(self.subject.model, original_order(self.subject))
         result: dict[str, Metrics] = {}
         for name, arm in arms.items():
             affinities = self.affinities(arm)

@@ -29,7 +29,6 @@ from seqlab.studies.codesign.workbench.spec import SolverSpec
 from seqlab.studies.codesign.workbench.subject import Subject, features_last
 
 Affinities = dict[str, npt.NDArray[np.float64]]
-GRAPH = "nodes"
 
 
 @dataclass(frozen=True)
