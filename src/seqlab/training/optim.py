@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from seqlab.errors import UserError
 from seqlab.training.spec import GroupSpec, TrainSpec
 
-# Mamba's state matrix and skip: A_log is a matrix in shape only (decay would pull A to -1).
-_NEVER_DECAYED = re.compile(r"(^|\.)(A_log|D|dt_bias)$")
+# Mamba's state matrix and skip: A_log is a matrix in shape only (decay would pull A to -1), as is
+# RWKV-7's bonus.
+_NEVER_DECAYED = re.compile(r"(^|\.)(A_log|D|dt_bias|r_k)$")
 
 
 def decays(name: str, parameter: nn.Parameter, embeddings: set[int]) -> bool:

@@ -1,0 +1,1 @@
+"""Sequence mixers behind one interface: attention, recurrent networks, linear recurrences."""

@@ -1,0 +1,133 @@
+"""What every mixer is: its interface, the short convolution, heads and rotary positions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlab.kernels.conv import causal_conv_silu
+
+# What a mixer remembers of a prefix; None before the first token.
+Memory = tuple[Tensor, ...]
+# Short convolutions and token shifts: as published, on every architecture, on none.
+LocalMixing = Literal["native", "all", "none"]
+
+CONV_WIDTH = 4
+NORM_EPSILON = 1e-5
+# SiLU outputs are near 0 at the first tokens; their direction must have a finite gradient.
+UNIT_EPSILON = 1e-6
+_ROPE_BASE = 10_000.0
+
+
+class Mixed(NamedTuple):
+    """What a mixer returns.
+
+    Attributes:
+        output: (B, T, D).
+        memory: After the last token.
+        first: What the first layer hands to all later ones (RWKV-7's values), or None.
+    """
+
+    output: Tensor
+    memory: Memory
+    first: Tensor | None = None
+
+
+class Mixer(nn.Module, ABC):
+    """Mixes a normalised sequence (B, T, D) over time, causally."""
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, memory: Memory | None = None, start: int = 0, first: Tensor | None = None
+    ) -> Mixed:
+        """Mix over time.
+
+        Args:
+            x: Inputs (B, T, D).
+            memory: Of the tokens before; None at the start of a sequence.
+            start: Tokens before.
+            first: What the first layer returned for the same tokens.
+        """
+
+    @abstractmethod
+    def state_size(self, length: int) -> int:
+        """Return the numbers per sequence that decoding keeps after `length` tokens."""
+
+    @torch.no_grad()
+    def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
+        """Set what does not start as every other parameter does; nothing unless told."""
+
+
+class ShortConv(nn.Module):
+    """Depthwise causal convolution of width 4 with SiLU, or, switched off, SiLU or nothing alone.
+
+    Attributes:
+        weight: (D, 4), or None where it is switched off.
+    """
+
+    def __init__(self, width: int, active: bool, silu_without: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, CONV_WIDTH)) if active else None
+        self.silu_without = silu_without
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the result (B, T, D) and the last inputs (B, 3, D) for what follows."""
+        if self.weight is None:
+            return (functional.silu(x) if self.silu_without else x), x[:, :0]
+        if past is None:
+            past = x.new_zeros(x.shape[0], CONV_WIDTH - 1, x.shape[2])
+        joined = torch.cat((past, x), 1)
+        mixed = causal_conv_silu(joined, self.weight, None, "numba")[:, CONV_WIDTH - 1 :]
+        return mixed, joined[:, joined.shape[1] - CONV_WIDTH + 1 :]
+
+    @property
+    def kept(self) -> int:
+        """Numbers per sequence that decoding keeps."""
+        return 0 if self.weight is None else (CONV_WIDTH - 1) * self.weight.shape[0]
+
+
+class ShortConvs(nn.Module):
+    """Queries, keys and values (B, T, D), each through a short convolution of its own."""
+
+    def __init__(self, widths: tuple[int, ...], active: bool, silu_without: bool = False) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(ShortConv(width, active, silu_without) for width in widths)
+
+    def forward(
+        self, inputs: tuple[Tensor, ...], past: Memory | None
+    ) -> tuple[tuple[Tensor, ...], Memory]:
+        """Return the results and what they remember, one tensor each."""
+        pasts = past or (None,) * len(inputs)
+        both = [c(x, p) for c, x, p in zip(self.convs, inputs, pasts, strict=True)]
+        return tuple(y for y, _ in both), tuple(kept for _, kept in both)
+
+    @property
+    def kept(self) -> int:
+        """Numbers per sequence that decoding keeps."""
+        return sum(conv.kept for conv in self.convs if isinstance(conv, ShortConv))
+
+
+def heads(x: Tensor, count: int) -> Tensor:
+    """Return (B, T, D) as (B, H, T, D / H)."""
+    return x.unflatten(-1, (count, -1)).transpose(1, 2)
+
+
+def joined_heads(x: Tensor) -> Tensor:
+    """Return (B, H, T, W) as (B, T, H W)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def rotated(x: Tensor, start: int) -> Tensor:
+    """Rotate (B, H, T, K) by position, halves paired (Su et al. 2021; base 10,000)."""
+    half = x.shape[-1] // 2
+    wide = torch.promote_types(x.dtype, torch.float32)
+    rates = _ROPE_BASE ** (-torch.arange(half, device=x.device, dtype=wide) / half)
+    positions = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
+    angles = positions[:, None] * rates
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., :half], x[..., half:]
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)

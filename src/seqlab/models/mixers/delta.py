@@ -1,0 +1,93 @@
+"""The delta rule, plain (DeltaNet, Yang et al. 2024a) and with decay (Gated DeltaNet, 2024b)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlab.kernels.chunked import chunked_delta, chunked_gated_delta
+from seqlab.models.mamba import Projection, RMSNorm
+from seqlab.models.mixers.base import (
+    NORM_EPSILON,
+    UNIT_EPSILON,
+    LocalMixing,
+    Memory,
+    Mixed,
+    Mixer,
+    ShortConvs,
+    heads,
+    joined_heads,
+)
+
+# Steps of the decay that keep memory long where there are few heads: e^{-dt} is 0.999 to 0.990.
+_STEP_MIN, _STEP_MAX = 1e-3, 1e-2
+
+
+class DeltaNet(Mixer):
+    """q, k, v through convolution and SiLU, q and k of unit length, write strength per head.
+
+    Args:
+        width: Width D of the model.
+        head_count: Heads H.
+        local: Short convolutions: native to this mixer.
+        gated: Whether the state decays before it is read, by -exp(A_log) softplus(W_a x + dt_bias),
+            and the output has a swish gate: Gated DeltaNet.
+    """
+
+    def __init__(
+        self, width: int, head_count: int, local: LocalMixing, *, gated: bool = False
+    ) -> None:
+        super().__init__()
+        self.head_count, self.gated = head_count, gated
+        self.q_proj = Projection(width, width, bias=False)
+        self.k_proj = Projection(width, width, bias=False)
+        self.v_proj = Projection(width, width, bias=False)
+        self.convs = ShortConvs((width,) * 3, active=local != "none", silu_without=True)
+        self.beta_proj = Projection(width, head_count, bias=False)
+        if gated:
+            self.decay_proj = Projection(width, head_count, bias=False)
+            self.A_log = nn.Parameter(torch.zeros(head_count))
+            self.dt_bias = nn.Parameter(torch.zeros(head_count))
+            self.gate_proj = Projection(width, width, bias=False)
+        self.norm = RMSNorm(width // head_count, NORM_EPSILON)
+        self.out_proj = Projection(width, width, bias=False)
+
+    def forward(
+        self, x: Tensor, memory: Memory | None = None, start: int = 0, first: Tensor | None = None
+    ) -> Mixed:
+        """Mix by writing differences; see `Mixer.forward`."""
+        projected = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        mixed, past = self.convs(projected, None if memory is None else memory[1:])
+        q, k, v = (heads(part, self.head_count) for part in mixed)
+        q = functional.normalize(q, dim=-1, eps=UNIT_EPSILON) * q.shape[-1] ** -0.5
+        k = functional.normalize(k, dim=-1, eps=UNIT_EPSILON)
+        beta = self.beta_proj(x).sigmoid().transpose(1, 2)
+        before = None if memory is None else memory[0]
+        if self.gated:
+            steps = functional.softplus(self.decay_proj(x) + self.dt_bias)
+            g = (-self.A_log.exp() * steps).transpose(1, 2)
+            y, state = chunked_gated_delta(q, k, v, beta, g, before)
+        else:
+            y, state = chunked_delta(q, k, v, beta, before)
+        out = joined_heads(self.norm(y))
+        if self.gated:
+            out = out * functional.silu(self.gate_proj(x))
+        return Mixed(self.out_proj(out), (state, *past))
+
+    def state_size(self, length: int) -> int:
+        """Return the numbers of the matrix states."""
+        return self.out_proj.in_features**2 // self.head_count + self.convs.kept
+
+    @torch.no_grad()
+    def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
+        """Let memory decay slowly: A = 1, steps spread evenly on a log scale over the heads.
+
+        Drawn at random, as where there are many heads, one of two often forgets within two tokens.
+        """
+        if self.gated:
+            steps = torch.logspace(math.log10(_STEP_MIN), math.log10(_STEP_MAX), self.head_count)
+            self.A_log.zero_()
+            self.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))

@@ -1,0 +1,187 @@
+"""Nine architectures in one skeleton: sizes, causality, carried state, initial weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from seqlab.errors import UserError
+from seqlab.models.mixers.base import LocalMixing
+from seqlab.models.mixers.registry import ARCHITECTURES, make_mixer
+from seqlab.models.sequence_model import (
+    SequenceModel,
+    SequenceModelConfig,
+    SequenceState,
+    init_sequence_model,
+    mlp_width,
+    parameter_counts,
+)
+
+VOCAB = 256
+# Width of the MLP and non-embedding parameters at d = 64 (45,000 per layer) and 128 (160,000).
+SIZES = {
+    "lstm": ((64, 91_456), (72, 320_128)),
+    "gru": ((104, 90_176), (160, 321_664)),
+    "vanilla": ((152, 91_456), (248, 322_176)),
+    "rope": ((152, 91_456), (248, 322_176)),
+    "deltanet": ((144, 90_240), (240, 319_744)),
+    "gated_deltanet": ((120, 89_480), (200, 322_312)),
+    "rwkv7": ((96, 90_112), (192, 319_488)),
+    "retention": ((128, 90_496), (200, 318_208)),
+    "gla": ((144, 91_584), (240, 322_432)),
+}
+LOCAL: tuple[LocalMixing, ...] = ("native", "all", "none")
+
+
+def config(architecture: str, **changes: object) -> SequenceModelConfig:
+    base = SequenceModelConfig(
+        architecture, VOCAB, width=32, heads=2, layer_parameters=20_000, positions=96
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def model(
+    architecture: str, dtype: torch.dtype = torch.float32, **changes: object
+) -> SequenceModel:
+    made = init_sequence_model(SequenceModel(config(architecture, **changes)), 0)
+    generator = torch.Generator().manual_seed(1)
+    for parameter in made.parameters():
+        # Outputs that start at 0 would hide what a mixer does.
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return made.to(dtype)
+
+
+def tokens(length: int = 70, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(VOCAB, (3, length), generator=generator)
+
+
+@pytest.mark.parametrize("size", (0, 1))
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_sizes_are_those_of_the_specification(architecture: str, size: int) -> None:
+    width, per_layer = ((64, 45_000), (128, 160_000))[size]
+    shape = config(architecture, width=width, layer_parameters=per_layer)
+    counts = parameter_counts(SequenceModel(shape))
+    assert (mlp_width(shape), counts["non_embedding"]) == SIZES[architecture][size]
+    extra = shape.positions * width if architecture == "vanilla" else 0
+    assert counts["total"] == counts["non_embedding"] + VOCAB * width + extra
+
+
+def test_architectures_have_equal_parameters() -> None:
+    counts = [
+        parameter_counts(SequenceModel(config(a, width=128, layer_parameters=160_000)))
+        for a in ARCHITECTURES
+    ]
+    sizes = [count["non_embedding"] for count in counts]
+    assert max(sizes) / min(sizes) <= 1.02
+
+
+@pytest.mark.parametrize("local", LOCAL)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_later_tokens_do_not_reach_earlier_outputs(architecture: str, local: LocalMixing) -> None:
+    made, ids = model(architecture, local=local), tokens()
+    changed = torch.cat((ids[:, :41], (ids[:, 41:] + 1) % VOCAB), 1)
+    with torch.no_grad():
+        before, after = made(ids), made(changed)
+    assert torch.equal(before[:, :41], after[:, :41])
+    assert not torch.equal(before[:, 41:], after[:, 41:])
+
+
+@pytest.mark.parametrize("local", LOCAL)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_carried_state_continues_the_sequence(architecture: str, local: LocalMixing) -> None:
+    made, ids = model(architecture, torch.float64, local=local), tokens()
+    with torch.no_grad():
+        whole = made(ids)
+        state = SequenceState()
+        pieces = [made(piece, state) for piece in (ids[:, :33], ids[:, 33:34], ids[:, 34:])]
+    assert state.length == ids.shape[1]
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_decoding_token_by_token_is_the_whole_pass(architecture: str) -> None:
+    made, ids = model(architecture, torch.float64), tokens(12)
+    state = SequenceState()
+    with torch.no_grad():
+        steps = [made(token, state) for token in ids.split(1, 1)]
+        torch.testing.assert_close(torch.cat(steps, 1), made(ids), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_state_size_counts_what_is_remembered(architecture: str) -> None:
+    made, ids = model(architecture, local="all"), tokens(20)
+    state = SequenceState()
+    with torch.no_grad():
+        made(ids, state)
+    for block, memory in zip(made.layers(), state.memories, strict=True):
+        assert memory is not None
+        kept = sum(part[0].numel() if part.shape[0] == 3 else part[:, 0].numel() for part in memory)
+        assert kept == block.mixer.state_size(20)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_sequence_does_not_depend_on_its_batch(architecture: str) -> None:
+    made, ids = model(architecture, torch.float64), tokens()
+    with torch.no_grad():
+        torch.testing.assert_close(made(ids)[1:2], made(ids[1:2]), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_first_loss_is_that_of_guessing(architecture: str) -> None:
+    made = init_sequence_model(SequenceModel(config(architecture)), 3)
+    ids = tokens()
+    with torch.no_grad():
+        logits = made.head(made(ids))
+        loss = functional.cross_entropy(logits.flatten(0, 1), ids.roll(-1, 1).flatten())
+    assert float(loss) == pytest.approx(math.log(VOCAB), rel=0.1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_weights_are_those_of_the_seed(architecture: str) -> None:
+    a, b, c = (
+        init_sequence_model(SequenceModel(config(architecture)), seed).state_dict()
+        for seed in (5, 5, 6)
+    )
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_parameter_has_a_gradient(architecture: str) -> None:
+    made = model(architecture, local="all")
+    made.head(made(tokens(20))).square().mean().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all() and parameter.grad.any(), name
+
+
+def test_local_mixing_switches_convolutions_and_shifts() -> None:
+    def convolutions(architecture: str, local: LocalMixing) -> int:
+        names = [n for n, _ in SequenceModel(config(architecture, local=local)).named_parameters()]
+        return sum("conv" in name for name in names)
+
+    assert [convolutions("rope", local) for local in LOCAL] == [0, 6, 0]
+    assert [convolutions("deltanet", local) for local in LOCAL] == [6, 6, 0]
+    assert [convolutions("lstm", local) for local in LOCAL] == [0, 2, 0]
+    shifted, still = (make_mixer("rwkv7", 32, 2, local, 0) for local in ("native", "none"))
+    assert shifted.state_size(9) - still.state_size(9) == 32
+
+
+def test_positions_end_where_the_table_ends() -> None:
+    with pytest.raises(UserError, match="97 tokens, but 96 learned positions"):
+        model("vanilla")(tokens(97))
+
+
+def test_unknown_names_and_shapes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"unknown architecture 'mega'.*rope"):
+        make_mixer("mega", 32, 2, "native", 0)
+    with pytest.raises(UserError, match="no even multiple of 3 heads"):
+        make_mixer("rope", 32, 3, "native", 0)
+    with pytest.raises(UserError, match="no MLP"):
+        mlp_width(config("lstm", layer_parameters=1000))
