@@ -1,0 +1,138 @@
+"""Training and scoring on diagnostic tasks: answers at the queried positions only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from seqlab.data.diagnostic import Batch
+from seqlab.models.sequence_model import SequenceModel
+from seqlab.training.losses import Loss
+from seqlab.training.precision import autocast
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to each query of a batch, in order of rows and positions.
+
+    Attributes:
+        nll: Negative log-likelihood of the right answer in nats, (Q,) float64.
+        predictions: Most likely id, (Q,) int64.
+        labels: Right answers, (Q,) int64.
+        rows: Sequence of each query, (Q,) int64.
+        positions: Place of each query in its sequence, (Q,) int64.
+    """
+
+    nll: np.ndarray
+    predictions: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each answer is right, (Q,) bool."""
+        return np.asarray(self.predictions == self.labels)
+
+    def metrics(self) -> dict[str, float]:
+        """Return `loss` (mean nats), `accuracy`, and `exact`: the share of sequences without a
+        wrong answer.
+        """
+        wrong = np.bincount(self.rows, weights=~self.right)
+        asked = np.bincount(self.rows) > 0
+        return {
+            "loss": float(self.nll.mean()),
+            "accuracy": float(self.right.mean()),
+            "exact": float((wrong[asked] == 0).mean()),
+        }
+
+
+def as_tensors(batch: Batch, weights: np.ndarray | None = None) -> dict[str, Tensor]:
+    """Return a batch as the tensors that the training loop shares out.
+
+    Args:
+        batch: The batch.
+        weights: (B, T) how much the answer at each position counts; all alike unless told.
+    """
+    tensors = {
+        "input_ids": torch.from_numpy(batch.input_ids),
+        "labels": torch.from_numpy(batch.labels),
+    }
+    if weights is not None:
+        tensors["weights"] = torch.from_numpy(weights).float()
+    return tensors
+
+
+def answers_loss(model: nn.Module, batch: Mapping[str, Tensor], _step: int) -> Loss:
+    """Return the weighted mean cross-entropy of the answers in nats.
+
+    The head sees the queried positions alone: with a large vocabulary all others cost more than the
+    rest of the model.
+
+    Args:
+        model: A `SequenceModel`.
+        batch: `input_ids` and `labels` (B, T) int64, and, where answers count unequally, `weights`.
+    """
+    asked = batch["labels"] >= 0
+    hidden = model(batch["input_ids"])[asked]
+    each = functional.cross_entropy(
+        _head(model, hidden).float(), batch["labels"][asked], reduction="none"
+    )
+    if "weights" not in batch:
+        return Loss(each.mean(), weight=float(each.numel()))
+    weights = batch["weights"][asked]
+    return Loss((each * weights).sum() / weights.sum(), weight=weights.sum())
+
+
+def answer(
+    model: nn.Module, batch: Batch, *, batch_tokens: int = 1 << 14, precision: str = "fp32"
+) -> Answers:
+    """Let a model answer every query of a batch.
+
+    Args:
+        model: A `SequenceModel`; it is evaluated in evaluation mode and put back into the mode it
+            was in.
+        batch: Sequences and queries.
+        batch_tokens: Most tokens of one forward pass (at least one sequence).
+        precision: `fp32`, or `bf16` autocast.
+    """
+    device = next(model.parameters()).device
+    rows = max(1, batch_tokens // batch.input_ids.shape[1])
+    nll, predictions = [], []
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(), autocast(precision, device):
+            for first in range(0, len(batch.input_ids), rows):
+                ids, labels = (
+                    torch.from_numpy(part[first : first + rows]).to(device)
+                    for part in (batch.input_ids, batch.labels)
+                )
+                logits = _head(model, model(ids)[labels >= 0]).double()
+                wanted = labels[labels >= 0]
+                nll.append(functional.cross_entropy(logits, wanted, reduction="none").cpu())
+                predictions.append(logits.argmax(-1).cpu())
+    finally:
+        model.train(was_training)
+    where = np.nonzero(batch.asked)
+    return Answers(
+        nll=torch.cat(nll).numpy(),
+        predictions=torch.cat(predictions).numpy(),
+        labels=batch.labels[where],
+        rows=where[0],
+        positions=where[1],
+    )
+
+
+def _head(model: nn.Module, hidden: Tensor) -> Tensor:
+    # Compiled and distributed models wrap the one that has the head.
+    for wrapped in ("module", "_orig_mod"):
+        model = getattr(model, wrapped, model)
+    if not isinstance(model, SequenceModel):
+        raise TypeError(f"answers need a SequenceModel, not {type(model).__name__}")
+    return model.head(hidden)
