@@ -11,7 +11,7 @@ from seqlab.spec import In, Out
 
 
 def draw_claims(spec: PlainSpec, *, table: In, pdf: Out, png: Out, csv: Out) -> None:
-    """Draw one row per claim: statement, published value, ours, verdict."""
+    """Draw one mark per claim, one row per item."""
     verdicts = pd.read_csv(table)
     save_figure(draw(verdicts), pdf, png)
     save_drawn_data(verdicts, csv)

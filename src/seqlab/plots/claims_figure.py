@@ -1,116 +1,119 @@
-"""The figure of claims: what was published, what we found, the verdict in words."""
+"""The figure of claims: per figure and table, what became of each claim."""
 
 from __future__ import annotations
 
-import math
+import re
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextToPath
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from seqlab.plots.style import PAGE_IN, SMALLEST_TEXT_PT, VERDICTS, new_figure, style
+from seqlab.plots.style import PAGE_IN, VERDICTS, new_figure, style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Left edge and width of each column as fractions of the drawing's width.
-_COLUMNS = (
-    ("item", 0.0, 0.05),
-    ("claim", 0.06, 0.28),
-    ("published", 0.36, 0.17),
-    ("ours", 0.545, 0.14),
-    ("verdict", 0.70, 0.11),
-    ("reason", 0.815, 0.185),
-)
-_INNER = 0.98
-_POINTS_PER_INCH = 72
-_LINE_IN = 0.115
-_GAP_IN = 0.09
-_FONT = FontProperties(family="DejaVu Sans", size=SMALLEST_TEXT_PT)
-_METRICS = TextToPath()
+# In this order in the legend.
+_OUTCOMES = ("supported", "refuted", "inconclusive", "not_evaluable", "not_run")
+_PANELS = {
+    "published": "published claims, at their own scale",
+    "analogue": "their analogues at this scale",
+    "prediction": "predictions",
+}
+_ROW_IN = 0.165
+_REST_IN = 0.95
 
 
 def draw_claims(verdicts: pd.DataFrame) -> Figure:
-    """Draw one row per claim; analogues stand indented below the claim that they stand in for.
+    """Draw one mark per claim, one row per item; an analogue stands in the column of its claim.
+
+    The words of the claims and the numbers that decided are in the table of the same name: printed
+    here they would take a page per study.
 
     Args:
-        verdicts: Columns item, id, statement, published, verdict, reason, estimate, low, high,
-            unit, n, analogue_of, one row per claim.
+        verdicts: Columns study, item, id, kind, verdict, analogue_of, one row per claim.
     """
-    rows = [_cells(row) for _, row in verdicts.iterrows()]
-    heights = [_LINE_IN * max(len(lines) for lines in cells) + _GAP_IN for cells, _ in rows]
-    total = sum(heights) + 2 * _LINE_IN + _GAP_IN
+    rows = _rows(verdicts)
     with style():
-        fig = new_figure(PAGE_IN, total)
-        fig.set_layout_engine("none")
-        ax = fig.add_axes(((1 - _INNER) / 2, 0.0, _INNER, 1.0))
-        ax.set_axis_off()
-        ax.set_xlim(0, 1)
-        ax.set_ylim(total, 0)
-        for name, left, _ in _COLUMNS:
-            ax.text(left, _LINE_IN, name, va="center", fontweight="bold", fontsize=7)
-        top = 2 * _LINE_IN
-        for (cells, verdict), height in zip(rows, heights, strict=True):
-            ax.axhline(top, color="#BFBFBF", linewidth=0.4)
-            _draw_row(ax, cells, verdict, top + _GAP_IN / 2)
-            top += height
+        fig = new_figure(PAGE_IN, _REST_IN + _ROW_IN * len(rows))
+        panels = _panel_of(verdicts)
+        shown = [name for name in _PANELS if (panels == name).any()]
+        columns = _column_of(verdicts, panels)
+        widths = [2 + columns[panels == name].max() for name in shown]
+        axes = fig.subplots(1, len(shown), sharey=True, squeeze=False, width_ratios=widths)[0]
+        for ax, name in zip(axes, shown, strict=True):
+            part = verdicts[panels == name]
+            _draw_panel(ax, part, columns[part.index], rows)
+            ax.set_title(_titled(name, part), loc="left")
+        axes[0].set_yticks(range(len(rows)), [_label(row, rows) for row in rows])
+        axes[0].set_ylim(len(rows) - 0.5, -0.5)
+        fig.legend(
+            handles=[_handle(name) for name in _OUTCOMES if (verdicts["verdict"] == name).any()],
+            loc="outside lower center",
+            ncols=len(_OUTCOMES),
+        )
     return fig
 
 
-def _draw_row(ax: Axes, cells: list[list[str]], verdict: str, top: float) -> None:
-    color, marker, _ = VERDICTS[verdict]
-    for (name, left, _), lines in zip(_COLUMNS, cells, strict=True):
-        inset = 0.017 if name == "verdict" else 0.0
-        ax.text(
-            left + inset,
-            top,
-            "\n".join(lines),
-            va="top",
-            linespacing=1.15,
-            fontsize=SMALLEST_TEXT_PT,
-            color=color if name == "verdict" else "black",
-        )
-        if name == "verdict":
-            ax.plot(left + 0.006, top + _LINE_IN / 2, marker=marker, color=color, markersize=3.5)
+def _draw_panel(
+    ax: Axes, part: pd.DataFrame, columns: pd.Series, rows: list[tuple[str, str]]
+) -> None:
+    for row in range(len(rows)):
+        ax.axhline(row, color="#E5E5E5", linewidth=0.5, zorder=0)
+    for verdict, claims in part.groupby("verdict"):
+        color, marker, _ = VERDICTS[str(verdict)]
+        heights = [
+            rows.index((study, item))
+            for study, item in zip(claims["study"], claims["item"], strict=True)
+        ]
+        ax.plot(columns[claims.index] + 1, heights, marker, color=color, clip_on=False)
+    ax.set_xlim(0.3, columns.max() + 1.7)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("claim of the item")
+    ax.tick_params(axis="y", length=0)
 
 
-def _cells(row: pd.Series) -> tuple[list[list[str]], str]:
-    verdict = str(row["verdict"])
-    analogue = bool(_text(row["analogue_of"]))
-    texts = {
-        "item": _text(row["item"]),
-        "claim": ("↳ " if analogue else "") + _text(row["statement"]),
-        "published": _text(row["published"]) or "–",
-        "ours": _ours(row),
-        "verdict": VERDICTS[verdict][2],
-        "reason": _text(row["reason"]),
-    }
-    return [_wrapped(texts[name], width) for name, _, width in _COLUMNS], verdict
+def _rows(verdicts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return (study, item): studies in order of appearance, items by kind and number."""
+    studies = list(dict.fromkeys(verdicts["study"]))
+    found = set(zip(verdicts["study"], verdicts["item"], strict=True))
+    return sorted(found, key=lambda row: (studies.index(row[0]), _natural(row[1])))
 
 
-def _wrapped(text: str, width: float) -> list[str]:
-    """Break a text into lines that fit a column, by the widths of the font's characters."""
-    room = width * _INNER * PAGE_IN * _POINTS_PER_INCH
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and _METRICS.get_text_width_height_descent(longer, _FONT, False)[0] > room:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines
+def _natural(item: str) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", item)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 
 
-def _ours(row: pd.Series) -> str:
-    estimate, low, high = (float(row[name]) for name in ("estimate", "low", "high"))
-    if math.isnan(estimate):
-        return "–"
-    interval = "" if math.isnan(low) else f" [{low:.4g}, {high:.4g}]"
-    return f"{estimate:.4g}{interval} {_text(row['unit'])}, n = {int(row['n'])}"
+def _panel_of(verdicts: pd.DataFrame) -> pd.Series:
+    """Return the panel that each claim stands in."""
+    analogue = verdicts["analogue_of"].notna() & (verdicts["analogue_of"] != "")
+    return verdicts["kind"].mask(analogue, "analogue")
 
 
-def _text(value: object) -> str:
-    """Text of a cell; an empty cell read back from CSV is NaN."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+def _column_of(verdicts: pd.DataFrame, panels: pd.Series) -> pd.Series:
+    """Return the place of each claim in its row; of an analogue, that of its claim."""
+    columns = verdicts.groupby([verdicts["study"], verdicts["item"], panels]).cumcount()
+    place = dict(zip(verdicts["id"], columns, strict=True))
+    analogue = panels == "analogue"
+    columns[analogue] = verdicts.loc[analogue, "analogue_of"].map(place)
+    return columns.astype(int)
+
+
+def _titled(name: str, part: pd.DataFrame) -> str:
+    """Return the title of a panel with its counts in words."""
+    counts = part["verdict"].value_counts()
+    words = [f"{counts[v]} {VERDICTS[v][2]}" for v in _OUTCOMES if v in counts]
+    return f"{_PANELS[name]}\n" + ",\n".join(words)
+
+
+def _label(row: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    several = len({study for study, _ in rows}) > 1
+    return f"{row[0]} {row[1]}" if several else row[1]
+
+
+def _handle(verdict: str) -> Line2D:
+    color, marker, word = VERDICTS[verdict]
+    return Line2D([], [], linestyle="", color=color, marker=marker, label=word)

@@ -42,6 +42,8 @@ def save_figure(fig: Figure, pdf_path: str | Path, png_path: str | Path | None =
                 f"text of {smallest:.2f} pt is below {SMALLEST_TEXT_PT:g} pt (superscripts count)"
             )
         write_bytes(Path(pdf_path), pdf)
+        # The preview has the layout of the page; solving it again takes a second.
+        fig.set_layout_engine("none")
         if png_path is not None:
             write_bytes(Path(png_path), _bytes(fig, "png"))
 

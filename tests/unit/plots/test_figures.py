@@ -63,22 +63,20 @@ def draw_example() -> Figure:
 
 
 def claims() -> pd.DataFrame:
-    row = {
-        "item": "fig2",
-        "id": "a",
-        "statement": "A statement that is long enough to need a second line in its column.",
-        "published": "latency: 1 ms",
-        "verdict": "refuted",
-        "reason": "equivalent",
-        "estimate": 1.0,
-        "low": 0.99,
-        "high": 1.01,
-        "unit": "ratio",
-        "n": 12,
-        "analogue_of": np.nan,
-    }
-    missing = {"verdict": "not_run", "estimate": np.nan, "published": np.nan, "analogue_of": "a"}
-    return pd.DataFrame([row, row | missing])
+    def row(item: str, name: str, verdict: str, **more: object) -> dict[str, object]:
+        base = {"study": "codesign", "kind": "published", "analogue_of": np.nan}
+        return base | {"item": item, "id": name, "verdict": verdict} | more
+
+    return pd.DataFrame(
+        [
+            row("table10", "c", "not_run"),
+            row("fig2", "a", "not_evaluable"),
+            row("fig2", "b", "not_run"),
+            row("fig2", "b@laptop", "refuted", analogue_of="b"),
+            row("fig2", "p", "supported", kind="prediction"),
+            row("table9", "d", "inconclusive"),
+        ]
+    )
 
 
 def digests(folder: Path) -> list[str]:
@@ -258,25 +256,31 @@ def test_log_axis_has_plain_labels(tmp_path, limits):
     assert all(float(text) > 0 for text in shown)
 
 
-def test_claims_figure_says_every_verdict_in_words():
+def test_claims_figure_has_a_row_per_item_and_says_every_verdict_in_words():
     fig = draw_claims(claims())
-    texts = [text.get_text().replace("\n", " ") for text in fig.axes[0].texts]
-    assert "refuted" in texts
-    assert "not run" in texts
-    assert "1 [0.99, 1.01] ratio, n = 12" in texts
-    assert any(text.startswith("↳ A statement") for text in texts)
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == [
+        *("fig2", "table9", "table10")
+    ]
+    words = {text.get_text() for text in fig.legends[0].get_texts()}
+    assert words == {"supported", "refuted", "inconclusive", "not evaluable", "not run"}
+    titles = [ax.get_title(loc="left") for ax in fig.axes]
+    assert "1 inconclusive" in titles[0] and "2 not run" in titles[0]
     assert fig.get_figwidth() == PAGE_IN
 
 
-def test_columns_of_the_claims_figure_do_not_overlap(tmp_path):
-    fig = draw_claims(claims())
-    save_figure(fig, tmp_path / "a.pdf")
-    boxes = sorted(
-        (text.get_window_extent() for text in fig.axes[0].texts), key=lambda box: (box.y0, box.x0)
-    )
-    for k, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[k + 1 :])
-        assert box.x1 <= fig.bbox.x1
+def test_an_analogue_stands_in_the_column_of_its_claim():
+    _, analogues, predictions = draw_claims(claims()).axes
+    marks = [line for line in analogues.lines if line.get_linestyle() == "None"]
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in marks] == [(2, 0)]
+    assert "predictions" in predictions.get_title(loc="left")
+
+
+def test_claims_of_several_studies_name_the_study():
+    two = pd.concat([claims(), claims().assign(study="archbench")], ignore_index=True)
+    fig = draw_claims(two)
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    wanted = [*("codesign fig2", "codesign table9", "codesign table10"), "archbench fig2"]
+    assert labels[:4] == wanted
 
 
 def test_contact_sheet(saved, tmp_path):
