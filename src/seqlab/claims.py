@@ -2,12 +2,12 @@
 decides.
 
 Input: `config/claims/<study>.yaml`, the only place where published values live; statistics tables
-    of
-the study; facts about the machine. Output: one verdict per claim, as rows of a table.
+of the study, whose columns `device` and `model` say what each row was measured on. Output: one
+verdict per claim, as rows of a table.
 
-A claim is judged only where its needs are met; elsewhere it is `not_run` and its analogue, an own
-claim about this scale, is judged instead. No test is computed here: a rule reads the interval and
-the verdict of contrasts that `seqlab.stats.contrast` decided.
+A claim is judged only by rows that meet its needs; where there are none it is `not_run` and its
+analogue, an own claim about this scale, is judged instead. No test is computed here: a rule reads
+the interval and the verdict of contrasts that `seqlab.stats.contrast` decided.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Outcome = Literal["supported", "refuted", "inconclusive", "not_evaluable", "not_run"]
 Value = str | int | float | bool
 _NEEDS = ("device", "model", "data")
+_DECIDED = ("faster", "slower", "lower", "higher", "equivalent")
 
 
 class Published(Spec):
@@ -168,7 +169,7 @@ class ClaimFile(Spec):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is at hand: names of devices, models and data sets of the runs behind the tables."""
+    """What is at hand: names of devices, models and data sets of the runs behind a table."""
 
     device: tuple[str, ...] = ()
     model: tuple[str, ...] = ()
@@ -231,19 +232,19 @@ def load_tables(claims: Sequence[ClaimFile], paths: Sequence[Path]) -> dict[str,
 
 
 def evaluate(
-    files: Sequence[ClaimFile], tables: Mapping[str, pd.DataFrame], facts: Facts
+    files: Sequence[ClaimFile], tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
 ) -> list[Verdict]:
     """Judge every claim.
 
     Args:
         files: Claims of the studies.
         tables: Statistics by the name that estimands use; a missing one makes its claims `not_run`.
-        facts: What the runs behind the tables were made on.
+        data: Model -> data set it is measured on.
 
     Raises:
         UserError: A table lacks a column that an estimand names.
     """
-    return [_judge(file, claim, tables, facts) for file in files for claim in file.claims]
+    return [_judge(file, claim, tables, data) for file in files for claim in file.claims]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -252,6 +253,11 @@ def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
 
     fields = list(Verdict.__dataclass_fields__)
     return pd.DataFrame([{f: getattr(v, f) for f in fields} for v in verdicts], columns=fields)
+
+
+def facts_of(table: pd.DataFrame, data: Mapping[str, str]) -> Facts:
+    """Return what the runs behind a table were made on; `data` as for `evaluate`."""
+    return Facts(**{kind: tuple(sorted(set(_names(table, kind, data)) - {""})) for kind in _NEEDS})
 
 
 def unmet(needs: Needs, facts: Facts) -> str:
@@ -263,15 +269,15 @@ def unmet(needs: Needs, facts: Facts) -> str:
     for kind in _NEEDS:
         need = getattr(needs, kind)
         have = getattr(facts, kind)
-        if need is not None and not any(_plain(need) in _plain(name) for name in have):
+        if need is not None and not any(_is(need, name) for name in have):
             missing.append(f"{kind} {need} (here: {', '.join(have) or 'none'})")
     return f"needs {'; '.join(missing)}" if missing else ""
 
 
 def _judge(
-    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], facts: Facts
+    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
 ) -> Verdict:
-    outcome, reason, found, deciding = _outcome(file, claim, tables, facts)
+    outcome, reason, found, deciding = _outcome(file, claim, tables, data)
     numbers: dict[str, Any] = {}
     if deciding is not None and claim.estimand is not None:
         c = claim.estimand.columns
@@ -298,29 +304,42 @@ def _judge(
 
 
 def _outcome(
-    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], facts: Facts
+    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
 ) -> tuple[Outcome, str, int, pd.Series | None]:
     """Return outcome, reason, number of rows read and the row that decided."""
     if claim.estimand is None or claim.rule is None:
         return "not_evaluable", claim.not_evaluable or "", 0, None
+    name = claim.estimand.table
     if claim.analogue_of is not None:
         original = next(c for c in file.claims if c.id == claim.analogue_of)
-        if not unmet(original.needs, facts):
+        if not _rows(original, tables, data).empty:
             return "not_run", f"{original.id} itself is judged at this scale", 0, None
-    missing = unmet(claim.needs, facts)
+    if name not in tables:
+        return "not_run", f"table {name} has not been made", 0, None
+    missing = _missing(claim.needs, tables[name], data)
     if missing:
         return "not_run", missing, 0, None
-    if claim.estimand.table not in tables:
-        return "not_run", f"table {claim.estimand.table} has not been made", 0, None
-    rows = _select(tables[claim.estimand.table], claim.estimand, claim.id)
+    rows = _rows(claim, tables, data)
     if rows.empty:
-        return "not_evaluable", "no row of the table matches the estimand", 0, None
+        return "not_run", f"no run of {name} has what the claim is about", 0, None
     judged = [(*_apply(claim.rule, row, claim.estimand.columns), row) for _, row in rows.iterrows()]
     outcome, reason, deciding = _combine(judged, claim.rule.combine)
     if len(judged) > 1:
         agreeing = sum(found == outcome for found, _, _ in judged)
         reason = f"{agreeing} of {len(judged)} rows {outcome}; {reason}"
     return outcome, reason, len(judged), deciding
+
+
+def _rows(
+    claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return the rows that judge a claim: of runs that meet its needs, picked by its estimand."""
+    import pandas as pd
+
+    if claim.estimand is None or claim.estimand.table not in tables:
+        return pd.DataFrame()
+    table = _meeting(claim.needs, tables[claim.estimand.table], data)
+    return _select(table, claim.estimand, claim.id)
 
 
 def _select(table: pd.DataFrame, estimand: Estimand, claim: str) -> pd.DataFrame:
@@ -344,9 +363,10 @@ _Judged = tuple[Outcome, str, Any]
 
 def _combine(judged: Sequence[_Judged], how: str) -> _Judged:
     """Return the row that decides: under `all` the worst for the claim, under `any` the best."""
-    order: tuple[Outcome, ...] = ("refuted", "not_evaluable", "inconclusive", "supported")
+    order: tuple[Outcome, ...]
+    order = ("refuted", "not_evaluable", "not_run", "inconclusive", "supported")
     if how == "any":
-        order = ("supported", "inconclusive", "not_evaluable", "refuted")
+        order = ("supported", "inconclusive", "not_evaluable", "not_run", "refuted")
     return min(judged, key=lambda row: order.index(row[0]))
 
 
@@ -357,6 +377,8 @@ def _apply(rule: Any, row: pd.Series, columns: Columns) -> tuple[Outcome, str]:
     words = f"{verdict}: {why}"
     if verdict == "not_evaluable":
         return "not_evaluable", why
+    if verdict == "not_run":
+        return "not_run", why
     identical = verdict == "degenerate" and why.startswith("identical")
     if verdict == "degenerate" and not identical:
         # Without variance nothing can be tested; that something differs at all is still plain.
@@ -364,13 +386,19 @@ def _apply(rule: Any, row: pd.Series, columns: Columns) -> tuple[Outcome, str]:
             return "refuted", words
         return "not_evaluable", words
     if rule.kind == "threshold":
-        return _against_limit(rule, row, columns, estimate if identical else None)
+        outcome, words = _against_limit(rule, row, columns, estimate if identical else None)
+        if rule.combine == "any" and outcome == "supported" and verdict == "inconclusive":
+            # One of many intervals lies beyond the limit by chance more often than one alone.
+            return "inconclusive", f"{words}, but {why}"
+        return outcome, words
     if identical:
         return ("supported" if rule.kind in ("equality", "equivalence") else "refuted"), why
     if rule.kind == "equality":
         return "refuted", words
     if verdict == "inconclusive":
         return "inconclusive", why
+    if verdict not in _DECIDED:
+        raise UserError(f"a rule of kind {rule.kind} cannot read the verdict {verdict!r}")
     holds = {
         "direction": verdict == getattr(rule, "expected", None),
         "equivalence": verdict == "equivalent",
@@ -397,6 +425,41 @@ def _against_limit(
     if high <= limit:
         return "supported", words
     return ("refuted" if low > limit else "inconclusive"), words
+
+
+def _missing(needs: Needs, table: pd.DataFrame, data: Mapping[str, str]) -> str:
+    """Return why no row of a table meets the needs, or an empty string."""
+    missing = unmet(needs, facts_of(table, data))
+    if not missing and not table.empty and _meeting(needs, table, data).empty:
+        return "no run meets all of its needs at once"
+    return missing
+
+
+def _meeting(needs: Needs, table: pd.DataFrame, data: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows of runs that meet every need.
+
+    A claim that names no device is one about every device that there are rows of.
+    """
+    for kind in _NEEDS:
+        need = getattr(needs, kind)
+        if need is not None:
+            # An index of the rows: an empty list would pick no columns.
+            meets = [_is(need, name) for name in _names(table, kind, data)]
+            table = table.loc[[label for label, met in zip(table.index, meets, strict=True) if met]]
+    return table
+
+
+def _names(table: pd.DataFrame, kind: str, data: Mapping[str, str]) -> list[str]:
+    """Return the device, model or data set of every row; "" where it has none."""
+    column = "device" if kind == "device" else "model"
+    if column not in table:
+        return [""] * len(table)
+    names = ["" if isinstance(name, float) else str(name) for name in table[column]]
+    return [data.get(name, "") for name in names] if kind == "data" else names
+
+
+def _is(need: str, name: str) -> bool:
+    return _plain(need) in _plain(name)
 
 
 def _plain(name: str) -> str:

@@ -25,7 +25,8 @@ from seqlab.stats.contrast import FASTER_SLOWER, paired_contrast
 
 ROOT = Path(__file__).parents[2]
 TABLE = "codesign/quantization/statistics.csv"
-HERE = Facts(device=("AMD EPYC",), model=("mamba_sotu",), data=("sotu",))
+HERE = {"device": "AMD EPYC", "model": "mamba_sotu"}
+DATA = {"mamba_sotu": "sotu", "mamba_2.8b": "WikiText-103"}
 
 
 def contrast_row(effect: float, noise: float, scheme: str = "per_tensor", **extra: object) -> dict:
@@ -51,7 +52,7 @@ IDENTICAL = contrast_row(0.0, 0.0)
 CONSTANT = contrast_row(0.1, 0.0)
 
 
-def judge(kind: dict, *rows: dict, combine: str = "all", facts: Facts = HERE, **claim: object):
+def judge(kind: dict, *rows: dict, combine: str = "all", **claim: object):
     base = {
         "id": "c",
         "item": "fig2",
@@ -65,7 +66,8 @@ def judge(kind: dict, *rows: dict, combine: str = "all", facts: Facts = HERE, **
         "rule": {**kind, "combine": combine},
     }
     file = ClaimFile(study="codesign", source="x", claims=[Claim.model_validate({**base, **claim})])
-    return evaluate([file], {TABLE: pd.DataFrame(rows or [FASTER])}, facts)[0]
+    table = pd.DataFrame([HERE | row for row in rows or [FASTER]])
+    return evaluate([file], {TABLE: table}, DATA)[0]
 
 
 def test_the_setup_covers_every_contrast_verdict():
@@ -140,6 +142,66 @@ def test_needs_that_are_not_met_are_not_run():
     assert math.isnan(verdict.estimate)
 
 
+NOT_RUN = FASTER | {"verdict": "not_run", "reason": "laptop budget"}
+
+
+def test_a_row_that_was_not_run_refutes_nothing():
+    for rule in ({"kind": "direction", "expected": "faster"}, {"kind": "difference"}):
+        assert judge(rule, NOT_RUN).verdict == "not_run"
+        assert judge(rule, FASTER, NOT_RUN).verdict == "not_run"
+        assert judge(rule, FASTER, NOT_RUN, combine="any").verdict == "supported"
+    assert judge({"kind": "equivalence"}, FASTER, NOT_RUN).verdict == "refuted"
+
+
+def test_one_of_many_intervals_needs_its_corrected_verdict_too():
+    rule = {"kind": "threshold", "relation": "at_most", "value": 0.95}
+    chance = FASTER | {"verdict": "inconclusive", "reason": "p 0.2 after Holm"}
+    assert judge(rule, chance).verdict == "supported"
+    verdict = judge(rule, chance, SLOWER, combine="any")
+    assert verdict.verdict == "inconclusive" and "after Holm" in verdict.reason
+
+
+def test_an_unknown_verdict_is_refused():
+    with pytest.raises(UserError, match="cannot read the verdict 'nan'"):
+        judge({"kind": "difference"}, FASTER | {"verdict": math.nan})
+
+
+def test_an_analogue_is_judged_where_no_row_judges_its_claim():
+    estimand = {
+        "table": TABLE,
+        "where": {"scheme": "per_tensor"},
+        "columns": {"estimate": "ratio", "low": "ratio_low", "high": "ratio_high"},
+        "unit": "ratio",
+    }
+    measured = estimand | {"where": {"scheme": "per_tensor", "provenance": "measured"}}
+    rule = {"kind": "direction", "expected": "faster"}
+    base = {"item": "fig2", "statement": "s", "rule": rule}
+    claims = [
+        Claim.model_validate(base | {"id": "c", "estimand": measured}),
+        Claim.model_validate(base | {"id": "c@laptop", "estimand": estimand, "analogue_of": "c"}),
+    ]
+    file = ClaimFile(study="codesign", source="x", claims=claims)
+    table = pd.DataFrame([HERE | FASTER | {"provenance": "simulated"}])
+    assert [v.verdict for v in evaluate([file], {TABLE: table}, DATA)] == ["not_run", "supported"]
+    both = table.assign(provenance="measured")
+    assert [v.verdict for v in evaluate([file], {TABLE: both}, DATA)] == ["supported", "not_run"]
+
+
+def test_rows_of_other_devices_do_not_judge_a_claim():
+    a100 = {"device": "NVIDIA A100-SXM4-80GB", "model": "mamba_2.8b"}
+    rule = {"kind": "direction", "expected": "faster"}
+    needs = {"device": "A100", "model": "mamba-2.8b", "data": "wikitext103"}
+    verdict = judge(rule, FASTER | a100, SLOWER, needs=needs)
+    assert (verdict.verdict, verdict.rows) == ("supported", 1)
+    apart = (FASTER | {"device": "A100"}, SLOWER | {"model": "mamba_2.8b"})
+    assert judge(rule, *apart, needs=needs).reason == "no run meets all of its needs at once"
+
+
+def test_rows_without_a_model_are_no_model():
+    verdict = judge({"kind": "equality"}, IDENTICAL | {"model": math.nan}, needs={"model": "nan"})
+    assert verdict.reason == "needs model nan (here: none)"
+
+
 def test_names_compare_without_case_and_punctuation():
     needs = Needs(device="A100", model="mamba-2.8b")
     assert (
@@ -152,7 +214,7 @@ def test_a_missing_table_and_missing_rows():
     claim = {"estimand": {"table": "other.csv", "where": {}, "unit": "x"}}
     assert "not been made" in judge({"kind": "equality"}, **claim).reason
     nothing = judge({"kind": "equality"}, contrast_row(0.1, 0.01, "group128"))
-    assert nothing.verdict == "not_evaluable"
+    assert nothing.verdict == "not_run"
     excluded = judge(
         {"kind": "equality"},
         IDENTICAL,
@@ -163,7 +225,7 @@ def test_a_missing_table_and_missing_rows():
             "unit": "x",
         },
     )
-    assert excluded.verdict == "not_evaluable"
+    assert excluded.verdict == "not_run"
 
 
 def test_a_misspelt_column_is_an_error():
@@ -224,7 +286,7 @@ def test_a_missing_file_is_refused(tmp_path):
 # The committed claims of Figure 2.
 
 
-def figure_two(effect: float, model: str) -> pd.DataFrame:
+def figure_two(effect: float, model: str, device: str = "AMD EPYC") -> pd.DataFrame:
     rows = []
     for contrast in (
         "repermute_vs_permute_first",
@@ -242,6 +304,7 @@ def figure_two(effect: float, model: str) -> pd.DataFrame:
                         "bits": 8,
                         "subset": "all",
                         "model": model,
+                        "device": device,
                         **row,
                     }
                 )
@@ -254,7 +317,7 @@ def test_claims_of_figure_two_on_a_laptop(tmp_path):
         tmp_path / "results/laptop" / TABLE, figure_two(0.1, "mamba_sotu").to_csv(index=False)
     )
     tables = load_tables([claims], [path, tmp_path / "absent.csv"])
-    verdicts = {v.id: v for v in evaluate([claims], tables, HERE)}
+    verdicts = {v.id: v for v in evaluate([claims], tables, DATA)}
     for name in ("fig2_repermute", "fig2_repermute_size", "fig2_order"):
         assert verdicts[name].verdict == "not_run"
         assert verdicts[f"{name}@laptop"].verdict == "refuted"
@@ -273,9 +336,8 @@ def test_claims_of_figure_two_on_a_laptop(tmp_path):
 
 def test_on_the_published_machine_the_claim_itself_is_judged():
     claims = load_claims(ROOT / "config/claims/codesign.yaml")
-    tables = {TABLE: figure_two(0.1, "mamba_2.8b")}
-    facts = Facts(device=("NVIDIA A100-SXM4-80GB",), model=("mamba_2.8b",), data=("WikiText-103",))
-    verdicts = {v.id: v for v in evaluate([claims], tables, facts)}
+    tables = {TABLE: figure_two(0.1, "mamba_2.8b", "NVIDIA A100-SXM4-80GB")}
+    verdicts = {v.id: v for v in evaluate([claims], tables, DATA)}
     assert verdicts["fig2_repermute"].verdict == "refuted"
     assert verdicts["fig2_repermute@laptop"].verdict == "not_run"
     assert "itself is judged" in verdicts["fig2_repermute@laptop"].reason
@@ -283,5 +345,5 @@ def test_on_the_published_machine_the_claim_itself_is_judged():
 
 def test_without_tables_nothing_is_judged():
     claims = load_claims(ROOT / "config/claims/codesign.yaml")
-    verdicts = evaluate([claims], {}, HERE)
+    verdicts = evaluate([claims], {}, DATA)
     assert {v.verdict for v in verdicts} == {"not_run", "not_evaluable"}

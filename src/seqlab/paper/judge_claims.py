@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from seqlab.claims import Facts, evaluate, load_claims, load_tables, verdict_table
+from seqlab.claims import evaluate, load_claims, load_tables, verdict_table
 from seqlab.paper.spec import ClaimsSpec
 from seqlab.plots.tables import write_table
 from seqlab.spec import Ins, Out
@@ -13,7 +13,7 @@ def judge_claims(
 ) -> None:
     """Judge the claims of every study by its statistics and write one row per claim.
 
-    What a claim needs is held against what the runs behind the tables were made on: their device,
+    What a claim needs is held against what the runs behind its table were made on: their device,
     model and corpus.
 
     Raises:
@@ -21,13 +21,4 @@ def judge_claims(
     """
     files = [load_claims(path) for path in claims]
     found = load_tables(files, tables)
-    models, devices = (
-        {str(name) for table in found.values() if column in table for name in table[column]}
-        for column in ("model", "device")
-    )
-    facts = Facts(
-        device=tuple(sorted(devices)),
-        model=tuple(sorted(models)),
-        data=tuple(sorted({spec.corpora[name] for name in models if name in spec.corpora})),
-    )
-    write_table(verdict_table(evaluate(files, found, facts)), csv=csv, md=md, tex=tex)
+    write_table(verdict_table(evaluate(files, found, spec.corpora)), csv=csv, md=md, tex=tex)
