@@ -172,8 +172,8 @@ class _StepCall:
         clock = time.perf_counter()
         with _failure_noted(self.name, list(outputs.values())):
             self.function(spec, **keywords)
-        if os.environ.get("RANK", "0") != "0":
-            # Under torchrun the first process alone writes outputs, and their lineage.
+        # Under torchrun the first process alone writes outputs, and their lineage.
+        if not outputs or os.environ.get("RANK", "0") != "0":
             return
         record_lineage(
             step=self.name,

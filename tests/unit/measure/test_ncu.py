@@ -15,20 +15,7 @@ from seqlab.errors import UserError
 from seqlab.measure import ncu
 
 # The layout of `ncu --csv --page raw`: header, units, one row per launch, text before and after.
-PAGE = """a line of the program
-==PROF== Connected to process 4242 (/usr/bin/python3.12)
-==PROF== Profiling "csr_spmm_kernel": 0%....50%....100% - 4 passes
-"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size",\
-"Grid Size","Device","CC","dram__bytes_read.sum","dram__bytes_write.sum","gpu__time_duration.sum",\
-"l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum","l1tex__t_sectors_lookup_hit.sum",\
-"l1tex__t_sectors_lookup_miss.sum","lts__t_sectors_lookup_hit.sum","lts__t_sectors_lookup_miss.sum"
-"","","","","","","","","","","","byte","byte","ns","","sector","sector","sector","sector"
-"0","4242","python3.12","127.0.0.1","void csr_spmm_kernel<float, 32>(int, float const*)","1","7",\
-"(256, 1, 1)","(512, 1, 1)","0","9.0","1,048,576","4096","12,345","0","300","100","80","20"
-"1","4242","python3.12","127.0.0.1","reduce","1","7",\
-"(256, 1, 1)","(1, 1, 1)","0","9.0","1024","0","1000","7","0","100","0","100"
-==PROF== Disconnected from process 4242
-"""
+PAGE = (Path(__file__).parents[2] / "data/ncu_page.csv").read_text()
 
 
 def test_rows_are_summed_and_rates_weighted_by_sectors() -> None:

@@ -1,0 +1,1 @@
+"""Hardware counters of a GPU around one arm's products."""
