@@ -37,9 +37,9 @@ contact-sheet: setup
 test: lint
 	rm -f .coverage
 	$(PYTEST) tests/unit tests/training tests/hub -n 2 --cov --cov-report=
-	NUMBA_DISABLE_JIT=1 $(PYTEST) tests/unit/kernels tests/unit/layout -n 2 --cov --cov-append --cov-report=
+	NUMBA_DISABLE_JIT=1 $(PYTEST) tests/unit/kernels tests/unit/layout -m "not compiled" -n 2 --cov --cov-append --cov-report=
 	$(BIN)/python -m coverage report --fail-under=85 --skip-covered
-	$(PYTEST) tests/gpu tests/rules tests/workflow
+	$(PYTEST) tests/gpu tests/rules tests/workflow -n 2 --dist worksteal
 
 unit: setup
 	$(PYTEST) tests/unit -n 2

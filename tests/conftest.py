@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent / "workflow"))
 
@@ -20,10 +21,22 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.fixture(scope="session")
-def ci_build(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which the whole graph was built at ci scale; tests must not change it."""
-    built = copy_checkout(tmp_path_factory.mktemp("built") / "a checkout")
-    built.run("snakemake", "--profile", "workflow/profiles/ci")
+def ci_build(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """A checkout in which the whole graph was built at ci scale; tests must not change it.
+
+    Worker processes share one: the first that asks builds it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+    built = Checkout(shared / "built" / "a checkout")
+    done = shared / "built.done"
+    with FileLock(shared / "built.lock"):
+        if not done.exists():
+            # What another worker left unfinished is no build.
+            shutil.rmtree(built.path.parent, ignore_errors=True)
+            copy_checkout(built.path)
+            built.run("snakemake", "--profile", "workflow/profiles/ci")
+            done.touch()
     return built
 
 

@@ -131,7 +131,28 @@ def test_a_rule_gives_the_same_result_again(built: Checkout, ci_build: Checkout,
 def test_every_rule_is_tested(ci_build: Checkout) -> None:
     listed = set(ci_build.run("snakemake", "--list-rules").stdout.split())
     assert target_rules() <= listed
-    assert listed - target_rules() - {"paper_merge_manifest"} == set(RULES)
+    # The profile needs a profiler; its test is below.
+    elsewhere = {"paper_merge_manifest", "codesign_profile_arm"}
+    assert listed - target_rules() - elsewhere == set(RULES)
+
+
+def test_a_profile_is_read_off_nsight_compute(built: Checkout) -> None:
+    page = Path(__file__).parents[1] / "data/ncu_page.csv"
+    folder = "results/ci/codesign/profile/mamba/csr/linear_TP/seed-0"
+    built.run("snakemake", *CI, f"{folder}/record.json", PATH=built.with_ncu(page))
+    record = json.loads((built.path / folder / "record.json").read_text())
+    metrics = record["arms"]["csr/all/linear_TP"]["metrics"]
+    assert metrics["L2_hit_rate"]["value"] == pytest.approx(80 / 200)
+    assert metrics["bank_conflicts"]["value"] == 7
+    assert (built.path / folder / "page.csv").read_text() == page.read_text()
+    with np.load(built.path / folder / "samples.npz") as samples:
+        assert samples["gpu__time_duration.sum"] == pytest.approx([12_345e-9, 1_000e-9])
+
+
+def test_a_profile_of_what_there_is_not_is_refused(built: Checkout) -> None:
+    folder = "results/ci/codesign/profile/mamba/bsr16/dense/seed-0"
+    result = built.run("snakemake", *CI, f"{folder}/record.json", check=False)
+    assert "no kernel 'bsr16'" in result.stderr
 
 
 @pytest.mark.parametrize(

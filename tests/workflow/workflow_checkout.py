@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -67,10 +68,21 @@ class Checkout:
             | {
                 "PYTHONPATH": str(self.path / "src"),
                 "XDG_CACHE_HOME": str(self.path / ".cache"),
-                "NUMBA_CACHE_DIR": str(ROOT / "src" / "__pycache__" / "numba"),
             }
             | changes
         )
+
+    def with_ncu(self, page: Path) -> str:
+        """Return a PATH on which `ncu` runs what it is to profile and prints a recorded page."""
+        tool = self.path / "tools" / "ncu"
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(
+            "#!/bin/sh\n"
+            'while [ "$1" != --metrics ]; do shift; done; shift 2\n'
+            f'"$@" || exit 1\ncat {shlex.quote(str(page))}\n'
+        )
+        tool.chmod(0o755)
+        return os.pathsep.join((str(tool.parent), self.environment()["PATH"]))
 
     def jobs(self, *arguments: str) -> set[str]:
         """Return the rules that a dry run would execute."""
@@ -120,8 +132,25 @@ def copy_checkout(target: Path) -> Checkout:
             destination.symlink_to(os.readlink(source))
         else:
             shutil.copy2(source, destination)
+    _link_caches(target)
     git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run([*git, "init", "-q"], cwd=target, check=True)
     subprocess.run([*git, "add", "-A"], cwd=target, check=True)
     subprocess.run([*git, "commit", "-q", "-m", "test: checkout"], cwd=target, check=True)
     return Checkout(target)
+
+
+def _link_caches(target: Path) -> None:
+    """Give a checkout what has been compiled of the same sources; times are kept, so it is valid.
+
+    Numba's cache lies beside the sources: every checkout compiled its kernels anew without this.
+    """
+    for compiled in (ROOT / "src").rglob("__pycache__/*"):
+        if compiled.suffix not in (".nbi", ".nbc", ".pyc"):
+            continue
+        destination = target / compiled.relative_to(ROOT)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(compiled, destination)
+        except OSError:
+            shutil.copy2(compiled, destination)

@@ -177,6 +177,7 @@ int main(int argc, char **argv) {
 """
 
 
+@pytest.mark.compiled
 @pytest.mark.skipif(
     not (shutil.which("valgrind") and shutil.which("gcc")), reason="valgrind or gcc is missing"
 )

@@ -51,6 +51,7 @@ def test_every_order_is_a_repeatable_permutation(order, size, block):
     assert node_order(graph.tocoo(), order, 3, block=block) == found
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize(
     "graph", [sp.csr_array((5000, 5000)), _star(4999)], ids=["no edges", "star"]
@@ -78,6 +79,7 @@ def test_rcm_unties_a_shuffled_band():
     assert (np.abs(np.diff(ends)) == 1).all()
 
 
+@pytest.mark.compiled
 def test_multilevel_brings_communities_together_as_metis_does():
     graph = _communities()
     share = {name: q_frac(graph, node_order(graph, name, 0, block=128), 128) for name in ORDERS}
