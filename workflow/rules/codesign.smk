@@ -7,6 +7,7 @@ Steps, in order: run, collect, analyse, draw and tabulate.
 
 
 include: "codesign_controls.smk"
+include: "codesign_counters.smk"
 include: "codesign_experiments.smk"
 include: "codesign_masks.smk"
 include: "codesign_synthetic.smk"
@@ -34,8 +35,7 @@ rule codesign_run_quantization:
         "logs/{scale}/codesign/run_quantization/{model}/seed-{seed}.jsonl"
     conda:
         "../../envs/cpu.yaml"
-    # It times something: nothing may run beside it.
-    threads: workflow.cores
+    threads: timing_cores
     resources:
         gpu=gpus,
         # At paper scale the float64 affinities of one model of 2.8 B parameters alone take 27 GB.

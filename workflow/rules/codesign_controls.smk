@@ -19,8 +19,7 @@ rule codesign_run_controls:
         "logs/{scale}/codesign/run_controls/seed-{seed}.jsonl"
     conda:
         "../../envs/cpu.yaml"
-    # It times something: nothing may run beside it.
-    threads: workflow.cores
+    threads: timing_cores
     resources:
         gpu=0,
         mem_mb=3000,

@@ -32,8 +32,7 @@ rule codesign_run_experiment:
         "logs/{scale}/codesign/run_{experiment}/{cell}/seed-{seed}.jsonl"
     conda:
         "../../envs/cpu.yaml"
-    # It times something: nothing may run beside it. At ci scale no time counts.
-    threads: lambda wildcards: 1 if wildcards.scale == "ci" else workflow.cores
+    threads: timing_cores
     resources:
         gpu=gpus,
         mem_mb=lambda wildcards: 96000 if wildcards.scale == "paper" else 6000,

@@ -45,6 +45,11 @@ def spec(group, step):
     )
 
 
+def timing_cores(wildcards):
+    """Return all cores: nothing may run beside what times something. At ci no time counts."""
+    return 1 if scale_of(wildcards) == "ci" else workflow.cores
+
+
 def gpus(wildcards):
     """Return the GPUs that a job asks for: one, unless the workflow runs on the CPU."""
     return int(config["device"] != "cpu" and scale_of(wildcards) == "paper")
@@ -371,6 +376,13 @@ def assets_of_cell(wildcards):
     ]
     further = experiment.further_assets(bench, wildcards.cell)
     return paths + [f"results/{wildcards.scale}/{path}" for path in further]
+
+
+def assets_of_profile(wildcards):
+    """Return the model of an architecture, and what it is measured on."""
+    bench = settings("codesign", wildcards.scale).workbench
+    architecture = bench.architectures[wildcards.architecture]
+    return assets_of_architecture(wildcards.scale, architecture)
 
 
 def assets_of_architecture(scale, architecture):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,10 @@ class Examples:
     def lengths(self) -> np.ndarray:
         """Return the tokens of each example, (E,) int64."""
         return np.diff(self.bounds)
+
+    def first(self, count: int) -> Examples:
+        """Return the first `count` examples, or all where there are fewer."""
+        return replace(self, bounds=self.bounds[: count + 1], labels=self.labels[:count])
 
     def batch(self, indices: np.ndarray) -> Batch:
         """Return the examples at `indices` (B,), padded on the right to the longest of them."""

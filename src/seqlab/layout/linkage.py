@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import scipy.cluster.hierarchy as hierarchy
 
 
 def leaf_order(affinity: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -15,6 +14,9 @@ def leaf_order(affinity: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     Args:
         affinity: (D, D) symmetric float32, D at least two.
     """
+    # It loads all of scipy.spatial, and every run imports this module for the other methods.
+    from scipy.cluster import hierarchy
+
     upper = affinity[np.triu_indices(affinity.shape[0], 1)].astype(np.float64)
     tree = hierarchy.linkage(upper.max() - upper, method="average")
     return hierarchy.leaves_list(tree).astype(np.int64)

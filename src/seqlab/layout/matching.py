@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from seqlab.layout.balance import block_sizes, repaired
-from seqlab.layout.communities import aggregated
 from seqlab.layout.refine import block_gains
 
 # Edges considered at each cluster; a matching rarely gets further down the list.
@@ -31,19 +30,49 @@ def matched_blocks(affinity: npt.NDArray[np.float32], block: int) -> npt.NDArray
 
 
 def _merged_clusters(affinity: npt.NDArray[np.float32], block: int) -> npt.NDArray[np.int64]:
-    """Merge matched pairs round by round while they fit into a block; return (D,) labels."""
-    graph = affinity
-    labels = np.arange(affinity.shape[0])
+    """Merge matched pairs round by round while they fit into a block; return (D,) labels.
+
+    Late rounds merge few pairs, so a pair is merged in place; the graph is cut down to the clusters
+    that are left once they are half of its rows.
+    """
+    graph = affinity.copy()
+    labels, names = np.arange(graph.shape[0]), np.arange(graph.shape[0])
     sizes = np.ones(labels.size, np.float32)
-    while graph.shape[0] > 1:
+    while names.size > 1:
         mates = _matching(graph, sizes, block)
-        if (mates == np.arange(mates.size)).all():
+        kept = np.minimum(mates, np.arange(mates.size))
+        if (kept == np.arange(mates.size)).all():
             break
-        _, merged = np.unique(np.minimum(mates, np.arange(mates.size)), return_inverse=True)
-        labels = merged[labels]
-        graph = aggregated(graph, merged)
-        sizes = np.bincount(merged, weights=sizes).astype(np.float32)
-    return labels
+        renamed = np.arange(labels.size)
+        renamed[names] = names[kept]
+        labels = renamed[labels]
+        _merge_pairs(graph, sizes, mates)
+        left = np.isfinite(sizes)
+        if 2 * left.sum() <= left.size:
+            graph, sizes, names = graph[np.ix_(left, left)], sizes[left], names[left]
+    return np.unique(labels, return_inverse=True)[1]
+
+
+@numba.njit(cache=True)
+def _merge_pairs(
+    graph: npt.NDArray[np.float32],
+    sizes: npt.NDArray[np.float32],
+    mates: npt.NDArray[np.int64],
+) -> None:
+    """Add the second of each pair to the first, in place; nothing is tied to the second any more.
+
+    Its size is infinite from then on, so that it fits nowhere.
+    """
+    for first in range(mates.shape[0]):
+        second = mates[first]
+        if second > first:
+            graph[first] += graph[second]
+            graph[second] = 0
+            for row in range(graph.shape[0]):
+                graph[row, first] += graph[row, second]
+                graph[row, second] = 0
+            sizes[first] += sizes[second]
+            sizes[second] = np.inf
 
 
 def _matching(

@@ -36,6 +36,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,13 +75,37 @@ class Solution:
 
     Attributes:
         permutation: The layout, `indices[new] = old`.
-        stats: `J` and `C` (objective.objective, without previous layout), `Q_frac` and `Q_newman`
-            (blocks of B), `clusters` (groups the method formed), `runtime_s` (without these
-            measures) and `fallback` (what replaced a step that failed, or None).
+        affinity: (D, D), what it was solved for.
+        block: Nodes to a block, B.
+        clusters: Groups that the method formed.
+        runtime_s: Seconds.
+        fallback: What replaced a step that failed, or None.
     """
 
     permutation: Permutation
-    stats: dict[str, Any]
+    affinity: Affinity
+    block: int
+    clusters: int
+    runtime_s: float
+    fallback: str | None
+
+    @cached_property
+    def stats(self) -> dict[str, Any]:
+        """What the layout is worth, which takes as long as some methods do.
+
+        `J` and `C` (objective.objective, without previous layout), `Q_frac` and `Q_newman` (blocks
+        of B), and `clusters`, `runtime_s` and `fallback`.
+        """
+        value = objective(self.affinity, self.permutation)
+        return {
+            "J": value.value,
+            "C": value.distance,
+            "Q_frac": q_frac(self.affinity, self.permutation, self.block),
+            "Q_newman": q_newman(self.affinity, self.permutation, self.block),
+            "clusters": self.clusters,
+            "runtime_s": self.runtime_s,
+            "fallback": self.fallback,
+        }
 
 
 @dataclass(frozen=True)
@@ -117,20 +142,11 @@ def solve(
     scaled = scaled_symmetric(affinity)
     found = _solve_canonical(scaled, method, block, seed, clusters)
     runtime = time.perf_counter() - started
-    layout = Permutation(found.nodes)
     if found.fallback:
         _LOG.warning("layout by %s fell back: %s", method, found.fallback)
-    value = objective(affinity, layout)
-    stats = {
-        "J": value.value,
-        "C": value.distance,
-        "Q_frac": q_frac(affinity, layout, block),
-        "Q_newman": q_newman(affinity, layout, block),
-        "clusters": found.clusters,
-        "runtime_s": runtime,
-        "fallback": found.fallback,
-    }
-    return Solution(layout, stats)
+    return Solution(
+        Permutation(found.nodes), affinity, block, found.clusters, runtime, found.fallback
+    )
 
 
 def _require_clusters(clusters: int | None, method: str, size: int) -> None:

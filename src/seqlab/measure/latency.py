@@ -271,8 +271,13 @@ def planted_slowdown(
     return slowed
 
 
-def touch_buffer(nbytes: int) -> Arm:
+def touch_buffer(nbytes: int, device: str = "cpu") -> Arm:
     """Return a call that writes a buffer of `nbytes` (twice the last cache level: a cold cache)."""
+    if device != "cpu":
+        import torch
+
+        on_device = torch.zeros(max(nbytes // 8, 1), dtype=torch.int64, device=device)
+        return lambda: on_device.add_(1)
     buffer = np.zeros(max(nbytes // 8, 1), dtype=np.int64)
 
     def touch() -> None:

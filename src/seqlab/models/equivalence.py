@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from seqlab.errors import UserError
+from seqlab.kernels.digest import multiset_sums
 from seqlab.models.permuting import Layout, apply_layout
 from seqlab.models.quantize import QuantizedLinear
 
@@ -25,7 +27,6 @@ Inputs = Tensor | Mapping[str, Any]
 
 MIN_INPUTS = 8
 TOLERANCE = 1e-10
-_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _INTEGER_OF_BYTES = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -50,10 +51,43 @@ class Equivalence:
     detail: str
 
 
+class Reference:
+    """What is computed once of the model that others are permuted from.
+
+    Args:
+        model: The model before the permutation; its output has a field `logits`. It must not change
+            afterwards.
+        inputs: What models are called with: one tensor, as token ids `(n, T)`, or keyword
+            arguments, whose first tensor has n entries; n at least 8 (sequences, images or nodes).
+
+    Raises:
+        UserError: Fewer than 8 inputs.
+    """
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        self.count = _count(inputs)
+        if self.count < MIN_INPUTS:
+            raise UserError(
+                f"{self.count} inputs are too few for the equivalence check",
+                fix=f"give at least {MIN_INPUTS}",
+            )
+        self.model, self.inputs = model, inputs
+        self.state = model.state_dict()
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """The fp64 logits on the inputs."""
+        return _fp64_logits(self.model, self.inputs)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Tensor -> digest of its values."""
+        return {name: multiset_digest(tensor) for name, tensor in self.state.items()}
+
+
 def check_equivalence(
-    reference: nn.Module,
+    reference: Reference,
     candidate: nn.Module,
-    inputs: Inputs,
     *,
     tolerance: float = TOLERANCE,
     layout: Layout | None = None,
@@ -61,46 +95,34 @@ def check_equivalence(
     """Compare a permuted model with the model it was permuted from; both are left as they are.
 
     Args:
-        reference: The model before the permutation; its output has a field `logits`.
+        reference: The model before the permutation.
         candidate: The model after it.
-        inputs: What the models are called with: one tensor, as token ids `(n, T)`, or keyword
-            arguments, whose first tensor has n entries; n at least 8 (sequences, images or nodes).
         tolerance: Largest accepted absolute difference of the fp64 logits.
         layout: The move from `reference` to `candidate`, where it is known: lets the result name
             the tensor that did not follow it.
-
-    Raises:
-        UserError: Fewer than 8 inputs.
     """
-    count = _count(inputs)
-    if count < MIN_INPUTS:
-        raise UserError(
-            f"{count} inputs are too few for the equivalence check",
-            fix=f"give at least {MIN_INPUTS}",
-        )
-    before, after = reference.state_dict(), candidate.state_dict()
-    fault, max_abs = _shape_fault(before, after), float("nan")
+    after = candidate.state_dict()
+    fault, max_abs = _shape_fault(reference.state, after), float("nan")
     if not fault:
-        difference = _fp64_logits(reference, inputs) - _fp64_logits(candidate, inputs)
+        difference = reference.logits - _fp64_logits(candidate, reference.inputs)
         max_abs = difference.abs().max().item()
-        fault = _value_fault(before, after)
+        fault = _value_fault(reference, after)
         if not fault and not max_abs <= tolerance:  # NaN fails as well
             fault = f"logits differ by {max_abs:.3g}, more than {tolerance:.3g}"
-            fault += _order_fault(reference, after, layout)
+            fault += _order_fault(reference.model, after, layout)
     return Equivalence(
         passed=not fault,
         max_abs=max_abs,
         tolerance=tolerance,
         dtype="float64",
-        n_inputs=count,
+        n_inputs=reference.count,
         detail=fault,
     )
 
 
 def require_equivalence(
-    reference: nn.Module,
+    reference: Reference,
     candidate: nn.Module,
-    inputs: Inputs,
     *,
     tolerance: float = TOLERANCE,
     layout: Layout | None = None,
@@ -111,7 +133,7 @@ def require_equivalence(
     Raises:
         UserError: The check failed; names the worst tensor and `where`.
     """
-    result = check_equivalence(reference, candidate, inputs, tolerance=tolerance, layout=layout)
+    result = check_equivalence(reference, candidate, tolerance=tolerance, layout=layout)
     if not result.passed:
         raise UserError(
             f"not equivalent to the model it was permuted from: {result.detail}",
@@ -124,16 +146,12 @@ def require_equivalence(
 def multiset_digest(tensor: Tensor) -> str:
     """Return a digest of a tensor's values, bit for bit, whatever their order.
 
-    Sum and exclusive or of the values' bits, each mixed by the finaliser of SplitMix64 (Steele, Lea
-    and Flood 2014): 128 bits without sorting, because the gate runs before every measurement.
+    Sum and exclusive or of the values' bits, mixed: 128 bits without sorting, because the gate runs
+    before every measurement.
     """
-    mixed = _bits(tensor).astype(np.uint64)
-    for shift, factor in _MIX:
-        mixed ^= mixed >> np.uint64(shift)
-        mixed *= np.uint64(factor)
-    mixed ^= mixed >> np.uint64(31)
-    total = int(mixed.sum(dtype=np.uint64))
-    return f"{mixed.size}-{total:016x}-{int(np.bitwise_xor.reduce(mixed)):016x}"
+    bits = _bits(tensor)
+    total, xored = multiset_sums(bits.view(f"u{bits.itemsize}"))
+    return f"{bits.size}-{int(total):016x}-{int(xored):016x}"
 
 
 def reference_copy(model: nn.Module) -> nn.Module:
@@ -182,11 +200,11 @@ def _shape_fault(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> s
     return ""
 
 
-def _value_fault(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> str:
+def _value_fault(reference: Reference, after: Mapping[str, Tensor]) -> str:
     """Name the tensors whose values are not those of before, most changed values first."""
     changed = {}
-    for name, tensor in before.items():
-        if multiset_digest(tensor) != multiset_digest(after[name]):
+    for name, tensor in reference.state.items():
+        if reference.digests[name] != multiset_digest(after[name]):
             differing = np.sort(_bits(tensor)) != np.sort(_bits(after[name]))
             changed[name] = int(differing.sum())
     worst_first = sorted(changed, key=changed.__getitem__, reverse=True)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from seqlab.errors import UserError
 from seqlab.layout.permutation import Permutation
 from seqlab.models.bert_sites import bert_sites
-from seqlab.models.equivalence import check_equivalence
+from seqlab.models.equivalence import Reference, check_equivalence
 from seqlab.models.graph_network import (
     GraphNetwork,
     GraphNetworkConfig,
@@ -152,7 +152,7 @@ def test_all_sites_together_pass_the_gate(case: Case) -> None:
     )
     permuted = copy.deepcopy(case.model)
     apply_layout(permuted, layout)
-    result = check_equivalence(case.model, permuted, case.inputs, layout=layout)
+    result = check_equivalence(Reference(case.model, case.inputs), permuted, layout=layout)
     assert result.passed, result.detail
     assert any(
         not torch.equal(tensor, permuted.state_dict()[name])
@@ -170,7 +170,7 @@ def test_the_gate_names_a_tensor_that_was_left_out(case: Case) -> None:
     with torch.no_grad():
         target = getattr(permuted.get_submodule(path), attribute)
         target.copy_(getattr(case.model.get_submodule(path), attribute))
-    result = check_equivalence(case.model, permuted, case.inputs, layout=layout)
+    result = check_equivalence(Reference(case.model, case.inputs), permuted, layout=layout)
     assert not result.passed
     assert left_out in result.detail or "embeddings" in result.detail
 

@@ -15,7 +15,7 @@ from seqlab.errors import UserError
 from seqlab.kernels.sparse import BsrWeight, CsrWeight
 from seqlab.kernels.sparse_cuda import BsrTensor
 from seqlab.models import sparse_linear
-from seqlab.models.equivalence import check_equivalence
+from seqlab.models.equivalence import Reference, check_equivalence
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.mamba_init import init_weights
 from seqlab.models.masks import Pattern, density, magnitude_mask
@@ -122,11 +122,11 @@ def test_a_sparse_model_passes_the_gate_and_a_wrong_one_does_not() -> None:
     layout = Layout(sites, {name: moving(site.size) for name, site in sites.items()})
     permuted = copy.deepcopy(model)
     relayout(permuted, Layout(sites), layout)
-    assert check_equivalence(model, permuted, fixed_inputs(config)).passed
+    assert check_equivalence(Reference(model, fixed_inputs(config)), permuted).passed
     with torch.no_grad():
         weight = permuted.backbone.layers[0].mixer.in_proj.weight
         weight.copy_(weight[moving(len(weight)).indices.copy()])
-    assert not check_equivalence(model, permuted, fixed_inputs(config)).passed
+    assert not check_equivalence(Reference(model, fixed_inputs(config)), permuted).passed
 
 
 @pytest.mark.parametrize("kernel", ["csr", "dense"])

@@ -409,9 +409,10 @@ def observations(runs: int = 8) -> pd.DataFrame:
                     metrics |= EXTRA.get((cell, arm), {})
                 for metric, number in metrics.items():
                     place = (cell, "tiny", "csr", "all", arm, seed)
-                    rows.append((*place, metric, number, "1", "measured", "cpu"))
+                    reason = "the package pymetis is not installed" if number is None else None
+                    rows.append((*place, metric, number, "1", "measured", "cpu", reason))
     names = ["cell", "model", "kernel", "level", "arm", "seed", "metric", "value", "unit"]
-    return pd.DataFrame(rows, columns=[*names, "provenance", "device"])
+    return pd.DataFrame(rows, columns=[*names, "provenance", "device", "reason"])
 
 
 @pytest.fixture(scope="module")

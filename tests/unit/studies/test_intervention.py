@@ -191,8 +191,8 @@ def test_an_effect_that_stays_does_not_interact() -> None:
     rows = analyse(observations(0.8), ANALYSE).set_index(["contrast", "level", "metric"])
     for condition in ("thrash", "warm"):
         assert rows.loc[("interaction", condition, LATENCY), "verdict"] == "equivalent"
-    assert rows.loc[("anova_interaction", "all", LATENCY), "verdict"] == "inconclusive"
-    assert rows.loc[("anova_layout", "all", LATENCY), "verdict"] == "higher"
+    assert rows.loc[("anova_layout_x_condition", "all", LATENCY), "verdict"] == "inconclusive"
+    assert rows.loc[("anova_layout", "all", LATENCY), "verdict"] == "difference"
 
 
 def test_the_table_has_every_row_and_says_what_was_not_had(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def observations(
 
 def pick(statistics: pd.DataFrame, contrast: str, metric: str) -> pd.Series:
     rows = statistics[(statistics["contrast"] == contrast) & (statistics["metric"] == metric)]
+    rows = rows[rows["item"] != "mediation_served"]
     assert len(rows) == 1
     return rows.iloc[0]
 

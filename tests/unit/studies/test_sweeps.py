@@ -72,7 +72,6 @@ WIDTH = WidthSpec(
     communities=4,
     smallest=16,
     mixing=0.1,
-    solved_up_to=64,
     calls=CALLS,
 )
 
@@ -220,8 +219,7 @@ def test_planted_matrices_have_the_elements_and_communities_asked_for() -> None:
     for row in range(200):
         columns = planted.matrix.indices[slice(*planted.matrix.indptr[row : row + 2])]
         assert len(set(planted.community[columns])) == 1
-    order, solved = width.clustered_columns(planted, spec, 0)
-    assert not solved
+    order = width.clustered_columns(planted)
     rows = width.rows_by_columns(planted, order)
     moved = planted.matrix[rows.indices][:, order.indices].tocoo()
     # Sorted by community on both sides: blocks on a diagonal.
@@ -229,10 +227,9 @@ def test_planted_matrices_have_the_elements_and_communities_asked_for() -> None:
     assert first == sorted(first)
 
 
-def test_a_solved_order_finds_the_communities() -> None:
+def test_the_clustered_order_keeps_communities_together() -> None:
     planted = width.planted_matrix(128, 64, WIDTH, np.random.default_rng(0))
-    order, solved = width.clustered_columns(planted, WIDTH, 0)
-    assert solved
+    order = width.clustered_columns(planted)
     blocks = planted.community[order.indices].reshape(4, 16)
     assert all(len(set(block)) == 1 for block in blocks)
 
@@ -250,8 +247,6 @@ def test_every_order_of_a_width_computes_the_product() -> None:
             assert found.checks[f"{kernel}/{level}/clustered"]["product"].value < 1e-4
     assert found.metrics["csr/96/clustered"]["operand_bytes"].value == 96 * 16 * 4
     assert found.metrics["gather/48/clustered"]["operand_bytes"].value == 128 * 48 * 4
-    assert found.metrics["csr/64/clustered"]["solved"].value == 1.0
-    assert found.metrics["csr/96/clustered"]["solved"].value == 0.0
 
 
 ANALYSE = SweepsAnalyseSpec(

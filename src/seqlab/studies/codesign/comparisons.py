@@ -1,10 +1,11 @@
 """Paired contrasts of the experiments on the workbench, one implementation for all of them.
 
-Every contrast is a paired t test over the runs of one device: on log ratios for latencies, misses
-and traffic, on differences for everything else. The two arms of an A/A pair give the noise limit of
-each latency. One contrast on one metric, over all cells, kernels and levels of an item, makes one
-family, Holm-corrected; where a cell holds many variants against one reference, all contrasts of the
-cell on one metric make one family instead.
+Every contrast is a paired t test over the runs of one device: on log ratios for what has a zero
+and no bound (latencies, misses, traffic, tiles, capacities), on differences for everything else.
+The two arms of an A/A pair give the noise limit of what is computed from a time. One contrast on
+one metric, over all cells, kernels and levels of an item, makes one family, Holm-corrected; where a
+cell holds many variants against one reference, all contrasts of the cell on one metric make one
+family instead.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ from typing import Literal
 import pandas as pd
 
 from seqlab.measure.noise import noise_floor
+from seqlab.stats import multiplicity
+from seqlab.stats.anova import two_way
 from seqlab.stats.contrast import (
     CONTRAST_COLUMNS,
+    DEGENERATE,
     FASTER_SLOWER,
+    INCONCLUSIVE,
     LOWER_HIGHER,
     Contrast,
     correct_family,
@@ -41,6 +46,12 @@ RATIOS = (
     "L2_capacity_bytes",
 )
 QUALITIES = ("bits_per_byte", "accuracy")
+# Computed from a measured time: two identical arms differ in it as well.
+_TIMED = (*LATENCIES, "dram_gb_per_s")
+_NO_MARGIN = 1e-9
+# Verdict of a test without a direction.
+DIFFERENCE = "difference"
+ANOVA_TEST = "two-way ANOVA (type II) on logs; estimate is the partial eta squared"
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,12 @@ def compare(
     wanted = observations[~observations["metric"].isin(list(skip))]
     for (device, metric), part in wanted.groupby(["device", "metric"], sort=False):
         provenance = part["provenance"].iloc[0]
+        places = _places(part)
         families: dict[str, list[tuple[Comparison, dict[str, str], Contrast]]] = {}
         for comparison in comparisons:
             if comparison.metrics is not None and metric not in comparison.metrics:
                 continue
-            for place, contrast in _contrasts(part, str(metric), comparison, spec, aa):
+            for place, contrast in _contrasts(places, str(metric), comparison, spec, aa):
                 key = comparison.name if family == "contrast" else place["cell"]
                 families.setdefault(key, []).append((comparison, place, contrast))
         for members in families.values():
@@ -112,24 +124,37 @@ def compare(
     return pd.DataFrame(rows, columns=STATISTICS)
 
 
+def _places(rows: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """Return labels and values (seeds x arms) of each place, in order of appearance.
+
+    Raises:
+        ValueError: An arm has two values with one seed at one place.
+    """
+    wide = rows.set_index([*PLACE, "seed", "arm"])["value"].unstack("arm")
+    models = rows.drop_duplicates(list(PLACE)).set_index(list(PLACE))["model"]
+    return [
+        (dict(zip(PLACE, map(str, place), strict=True)) | {"model": model}, wide.loc[place])
+        for place, model in models.items()
+    ]
+
+
 def _contrasts(
-    rows: pd.DataFrame,
+    places: Sequence[tuple[dict[str, str], pd.DataFrame]],
     metric: str,
     comparison: Comparison,
     spec: AnalyseSpec,
     aa: tuple[str, str] | None,
 ) -> Iterator[tuple[dict[str, str], Contrast]]:
     """Yield a comparison, uncorrected, at each place that has both arms."""
-    for place, part in rows.groupby(list(PLACE), sort=False):
-        wide = part.pivot_table(index="seed", columns="arm", values="value", dropna=False)
-        arms = [comparison.treatment, comparison.control]
-        if not {*arms} <= {*wide.columns} or wide[arms].dropna().empty:
+    for labels, wide in places:
+        both = _pairs(wide, comparison.treatment, comparison.control)
+        if both.empty:
             continue
         noise = None
-        if metric in LATENCIES and aa is not None and {*aa} <= {*wide.columns}:
-            pair = wide[list(aa)].dropna()
-            noise = math.expm1(noise_floor(pair[aa[0]], pair[aa[1]]).mean_limit)
-        both = wide[arms].dropna()
+        if metric in _TIMED and aa is not None:
+            same = _pairs(wide, *aa)
+            if not same.empty:
+                noise = math.expm1(noise_floor(same[aa[0]], same[aa[1]]).mean_limit)
         contrast = paired_contrast(
             both[comparison.treatment].to_numpy(),
             both[comparison.control].to_numpy(),
@@ -139,12 +164,62 @@ def _contrasts(
             alpha=spec.alpha,
             labels=FASTER_SLOWER if metric in LATENCIES else LOWER_HIGHER,
         )
-        labels = dict(zip(PLACE, map(str, place), strict=True))
-        yield labels | {"model": part["model"].iloc[0]}, contrast
+        yield labels, contrast
+
+
+def _pairs(wide: pd.DataFrame, treatment: str, control: str) -> pd.DataFrame:
+    """Return the values of two arms with the seeds that have both."""
+    return wide.reindex(columns=[treatment, control]).dropna()
+
+
+def variance_rows(
+    values: Sequence[float],
+    first: Sequence[object],
+    second: Sequence[object],
+    *,
+    names: tuple[str, str],
+    alpha: float,
+) -> Iterator[dict[str, object]]:
+    """Yield both factors of log values and their interaction, Holm-corrected over the three.
+
+    The estimate is the partial eta squared; a share of variance has no sign, so that the verdict
+    is a difference.
+    """
+    try:
+        found = two_way(values, first, second, names=names)
+    except ValueError as error:
+        for name in (*names, f"{names[0]}_x_{names[1]}"):
+            yield {
+                "contrast": f"anova_{name}",
+                "n": len(values),
+                "test": ANOVA_TEST,
+                "verdict": DEGENERATE,
+                "reason": str(error),
+            }
+        return
+    corrected = multiplicity.adjust([effect.p for effect in found.effects], "holm")
+    for effect, p in zip(found.effects, corrected, strict=True):
+        significant = bool(p <= alpha)
+        yield {
+            "contrast": f"anova_{effect.name.replace(' ', '_')}",
+            "n": len(values),
+            "test": ANOVA_TEST,
+            "estimate": effect.eta_sq_partial,
+            "statistic": effect.f,
+            "p_raw": effect.p,
+            "p_holm": float(p),
+            "verdict": DIFFERENCE if significant else INCONCLUSIVE,
+            "reason": f"{'significant' if significant else 'no significant'} effect, "
+            f"F({effect.df}, {found.residual_df}) = {effect.f:.3g}",
+        }
 
 
 def margin_of(metric: str, spec: AnalyseSpec) -> float:
-    """Return the equivalence margin of a metric: relative for ratios, else in its own unit."""
+    """Return the equivalence margin of a metric: relative for ratios, else in its own unit.
+
+    Shares, modularities and similarities are counted, without noise and on scales of their own: no
+    size of theirs stands for nothing in general, and the sign of their difference decides.
+    """
     if metric in QUALITIES:
         return spec.quality_margin
-    return spec.margin
+    return spec.margin if metric in RATIOS else _NO_MARGIN

@@ -11,6 +11,7 @@ from seqlab.spec import Spec, setting
 from seqlab.studies.codesign.ablations.spec import AblationsSpec
 from seqlab.studies.codesign.backends.spec import BackendsSpec
 from seqlab.studies.codesign.controls.spec import ControlsSpec
+from seqlab.studies.codesign.counters.spec import CountersSpec
 from seqlab.studies.codesign.experiment import CollectSpec, Experiment, FactsSpec
 from seqlab.studies.codesign.intervention.spec import InterventionSpec
 from seqlab.studies.codesign.layouts.spec import LayoutsSpec
@@ -47,6 +48,7 @@ class CodesignSpec(Spec):
     intervention: InterventionSpec = setting("Table 4: layouts where the hit rate is forced.")
     backends: BackendsSpec = setting("Tables 2 and 6: layouts under compilers.")
     profiles: ProfilesSpec = setting("Figure 5: layouts in the simulated caches of devices.")
+    counters: CountersSpec = setting("Profiles of single arms by Nsight Compute.")
     targets: dict[TargetName, TargetSpec] = setting(
         "Names on the command line -> some of the run records, and what is drawn from them alone.",
         default={},
@@ -140,6 +142,9 @@ class CodesignSpec(Spec):
             found = own.step_spec(step, wildcards)
             if found is not None:
                 return found
+        if step in ("profile_arm", "call_arm"):
+            profile = self.counters.step_spec(self.workbench, wildcards)
+            return profile if step == "profile_arm" else profile.call()
         verb, _, name = step.partition("_")
         if step in ("collect_records", "state_facts"):
             return self._shared_step(step, wildcards)

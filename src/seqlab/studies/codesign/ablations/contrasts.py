@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from seqlab.stats import anova, multiplicity
 from seqlab.studies.codesign.ablations.spec import (
     CLUSTERS,
     COMPONENTS,
@@ -32,7 +31,6 @@ from seqlab.studies.codesign.ablations.variants import (
     ITERATED_SPECTRAL,
     ONCE_RANDOM,
     ONCE_SPECTRAL,
-    missing_package,
 )
 from seqlab.studies.codesign.comparisons import (
     LATENCIES,
@@ -41,6 +39,7 @@ from seqlab.studies.codesign.comparisons import (
     STATISTICS,
     Comparison,
     compare,
+    variance_rows,
 )
 from seqlab.studies.codesign.experiment import AnalyseSpec
 
@@ -86,8 +85,6 @@ GRID_ARMS = {
     ITERATED_RANDOM: (ITERATED, RANDOM),
     ITERATED_SPECTRAL: (ITERATED, SPECTRAL),
 }
-ANOVA_TEST = "two-way ANOVA (type II) on logs; estimate is the partial eta squared"
-DIFFERENCE = "difference"
 
 
 def reference_of(arms: Sequence[str]) -> str:
@@ -171,7 +168,7 @@ def _not_run(rows: pd.DataFrame, item: str, reference: str) -> pd.DataFrame:
             "device": device,
             "n": 0,
             "verdict": NOT_RUN,
-            "reason": missing_package(str(arm)),
+            "reason": str(part["reason"].dropna().iloc[0]),
         }
         for (device, *place, arm), part in timed.groupby(["device", *PLACE, "arm"], sort=False)
         if part["value"].isna().all()
@@ -192,35 +189,15 @@ def _variance(rows: pd.DataFrame, item: str, alpha: float) -> pd.DataFrame:
             "metric": LATENCY,
             "provenance": "measured",
             "device": device,
-            "test": ANOVA_TEST,
-            "n": len(part),
         }
-        try:
-            analysed = anova.two_way(
-                part["value"],
+        found += [
+            common | row
+            for row in variance_rows(
+                [*part["value"]],
                 [first for first, _ in factors],
                 [second for _, second in factors],
                 names=("iteration", "clustering"),
+                alpha=alpha,
             )
-        except ValueError as error:
-            found.append(
-                common | {"contrast": "anova", "verdict": "degenerate", "reason": str(error)}
-            )
-            continue
-        p_holm = multiplicity.adjust([effect.p for effect in analysed.effects], "holm")
-        for effect, p in zip(analysed.effects, p_holm, strict=True):
-            significant = bool(p <= alpha)
-            found.append(
-                common
-                | {
-                    "contrast": f"anova_{effect.name.replace(' ', '_')}",
-                    "estimate": effect.eta_sq_partial,
-                    "statistic": effect.f,
-                    "p_raw": effect.p,
-                    "p_holm": float(p),
-                    "verdict": DIFFERENCE if significant else "inconclusive",
-                    "reason": f"{'significant' if significant else 'no significant'} effect, "
-                    f"F({effect.df}, {analysed.residual_df}) = {effect.f:.3g}",
-                }
-            )
+        ]
     return pd.DataFrame(found, columns=STATISTICS)

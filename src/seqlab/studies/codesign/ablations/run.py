@@ -169,7 +169,7 @@ def describe(bench: Bench, arms: Mapping[str, Arm], reference: str) -> dict[str,
             metric: Metric(value=value, unit="1", provenance="counted")
             for metric, value in values.items()
         }
-        score = bench.score(arm) if subject.spec.quality else None
+        score = bench.score(arm)
         if score is not None:
             metrics[score.metric] = Metric(
                 value=score.value, unit=score.unit, provenance="measured"

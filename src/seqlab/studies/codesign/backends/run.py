@@ -17,7 +17,9 @@ from seqlab.studies.codesign.backends.spec import (
     DENSE_KERNEL,
     EAGER,
     FUSION,
+    ITERATIVE_SPARSE,
     LINEAR_AA,
+    SPARSE_KERNEL,
     BackendsRunSpec,
 )
 from seqlab.studies.codesign.workbench.arms import Arm
@@ -30,7 +32,7 @@ from seqlab.studies.codesign.workbench.bench import (
     latency_metric,
     prepare,
 )
-from seqlab.studies.codesign.workbench.names import LINEAR_PT
+from seqlab.studies.codesign.workbench.names import ITERATIVE, LINEAR_PT
 from seqlab.threads import fewer_threads
 
 Compile = Callable[..., Compiled]
@@ -71,7 +73,7 @@ def compare_backends(
     names = dict.fromkeys(name for arms in ARMS.values() for name in arms if name != LINEAR_AA)
     built = bench.build(list(names))
     linear = built[LINEAR_PT]
-    built[LINEAR_AA] = Arm(copy.deepcopy(linear.model), linear.order)
+    built[LINEAR_AA] = Arm(copy.deepcopy(linear.model), linear.order, linear)
     gates = bench.gate(built)
     for kernel, chosen in ARMS.items():
         arms = {name: built[name] for name in chosen}
@@ -81,8 +83,20 @@ def compare_backends(
         checks = check_kernel(bench, arms, prepared)
         with fewer_threads(spec.bench.timing.threads):
             programs = _compile_all(bench, spec, prepared, compilers, folder / kernel, make)
+        sparse: dict[str, Check] = {}
+        if kernel == DENSE_KERNEL:
+            meant = {ITERATIVE_SPARSE: built[ITERATIVE]}
+            by_kernel = prepare(bench, meant, SPARSE_KERNEL)
+            sparse = check_kernel(bench, meant, by_kernel)
+            programs.calls[f"{EAGER}/{ITERATIVE_SPARSE}"] = by_kernel[ITERATIVE_SPARSE].call
         latency, loads = bench.time(programs.calls, spec.repeats, kernel)
         found.add_latency(f"{kernel}/latency", latency, loads)
+        for name, check in sparse.items():
+            found.add(
+                f"{kernel}/{EAGER}/{name}",
+                {"latency_ms": latency_metric(latency, f"{EAGER}/{name}")},
+                {**gates[ITERATIVE], "product": check},
+            )
         for compiler in compilers:
             for name in chosen:
                 key = f"{compiler}/{name}"

@@ -17,6 +17,8 @@ EAGER, INDUCTOR = "eager", "inductor"
 FUSION = (EAGER, INDUCTOR)
 DENSE_KERNEL, SPARSE_KERNEL = "dense", "csr"
 LINEAR_AA = f"{LINEAR_PT}_aa"
+# The iterative arm as it is meant to run, without a compiler, timed among the dense programs.
+ITERATIVE_SPARSE = f"{ITERATIVE}_{SPARSE_KERNEL}"
 # Kernel -> the two identical arms. Sparse kernels hold nothing that was not pruned.
 IDENTICAL = {DENSE_KERNEL: (DENSE_AA, DENSE), SPARSE_KERNEL: (LINEAR_AA, LINEAR_PT)}
 ARMS = {

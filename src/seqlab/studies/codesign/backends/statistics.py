@@ -1,7 +1,7 @@
 """Statistics of the comparison with compilers.
 
-Primary, stated before the data: for Table 2 the iterative arm without a compiler against the dense
-arm of each compiler; for Table 6 the interaction on log latency,
+Primary, stated before the data: for Table 2 the iterative arm without a compiler, by sparse
+products, against the dense arm of each compiler; for Table 6 the interaction on log latency,
 log(both) + log(base) - log(fusion) - log(layout), paired over runs. Base is the linear arm in
 eager mode; below 0 fusion and layout add up to more than each by itself.
 """
@@ -16,7 +16,13 @@ import pandas as pd
 
 from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
-from seqlab.studies.codesign.backends.spec import DENSE_KERNEL, EAGER, IDENTICAL, INDUCTOR
+from seqlab.studies.codesign.backends.spec import (
+    DENSE_KERNEL,
+    EAGER,
+    IDENTICAL,
+    INDUCTOR,
+    ITERATIVE_SPARSE,
+)
 from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
 from seqlab.studies.codesign.experiment import AnalyseSpec
 from seqlab.studies.codesign.workbench import names as arms
@@ -30,8 +36,12 @@ DENSE_EAGER, LINEAR_EAGER, ITERATIVE_EAGER = (
 _COMPARISONS = (
     Comparison("layout", arms.ITERATIVE, arms.LINEAR_PT, (LATENCY, *QUALITIES)),
     Comparison("iterative_vs_dense", arms.ITERATIVE, arms.DENSE, (LATENCY, *QUALITIES)),
+    Comparison("iterative_sparse_vs_dense", ITERATIVE_SPARSE, arms.DENSE, (LATENCY,)),
     Comparison("compiled_vs_eager", arms.DENSE, DENSE_EAGER, (LATENCY,)),
     Comparison("iterative_eager_vs_compiled_dense", ITERATIVE_EAGER, arms.DENSE, (LATENCY,)),
+    Comparison(
+        "iterative_sparse_vs_compiled_dense", f"{ITERATIVE_SPARSE}@{EAGER}", arms.DENSE, (LATENCY,)
+    ),
     Comparison("fusion", arms.LINEAR_PT, LINEAR_EAGER, (LATENCY,)),
     Comparison("both", arms.ITERATIVE, LINEAR_EAGER, (LATENCY,)),
 )

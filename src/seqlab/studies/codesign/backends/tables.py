@@ -72,8 +72,10 @@ def _measured(
     }
     names = ("layout", "compiled_vs_eager", "aa")
     layout, against, aa = (find(statistics, contrast=name, **place) for name in names)
-    primary = "iterative_vs_dense" if compiler == EAGER else "iterative_eager_vs_compiled_dense"
-    ours = find(statistics, contrast=primary, **place)
+    against_dense = "vs_dense" if compiler == EAGER else "vs_compiled_dense"
+    ours = find(statistics, contrast=f"iterative_sparse_{against_dense}", **place)
+    as_dense = "iterative_vs_dense" if compiler == EAGER else "iterative_eager_vs_compiled_dense"
+    dense = find(statistics, contrast=as_dense, **place)
     seconds = part[(part["level"] == compiler) & (part["metric"] == "compile_s")]["value"]
     row: dict[str, Any] = {"n": int(here["seed"].nunique())}
     for arm in SHOWN:
@@ -83,7 +85,8 @@ def _measured(
         "dense: compiled / eager": interval(against),
         "iterative / linear_PT": interval(layout),
         "verdict of layout": verdict(layout),
-        "iterative, eager / dense, compiled": interval(ours),
+        "iterative, dense products, eager / dense, compiled": interval(dense),
+        "iterative, sparse products, eager / dense, compiled": interval(ours),
         "p_holm": math.nan if ours is None else ours["p_holm"],
         "A/A limit": "–" if aa is None else f"{100 * aa['noise_limit']:.1f} %",
         "quality: iterative - dense": _quality(statistics, cell, device),

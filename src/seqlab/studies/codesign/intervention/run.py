@@ -18,10 +18,8 @@ from seqlab.kernels.cachesim import Counts, Hierarchy, Level
 from seqlab.kernels.traces import Piece
 from seqlab.layout.node_orders import node_order
 from seqlab.layout.permutation import Permutation
-from seqlab.measure.latency import touch_buffer
-from seqlab.provenance.machine import describe_machine
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import CacheSpec
+from seqlab.studies.codesign.caches import CacheSpec, evicting
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.drawn_graph import DrawnGraph, GraphProduct, draw_graph
 from seqlab.studies.codesign.intervention.spec import (
@@ -80,7 +78,7 @@ def intervene(spec: InterventionRunSpec) -> Found:
     )
     for condition in CONDITIONS:
         products = narrow if condition == WARM else wide
-        evict = touch_buffer(2 * last_cache(spec)) if condition == THRASH else None
+        evict = evicting(spec.bench.caches) if condition == THRASH else None
         _measure(spec, products, condition, evict, found)
     worth = {
         arm: {
@@ -95,12 +93,6 @@ def intervene(spec: InterventionRunSpec) -> Found:
         for target, metric in clamp_all(spec, list(wide[arm].product.trace())).items():
             found.add(f"{KERNEL}/{clamp_level(target)}/{arm}", metric)
     return found
-
-
-def last_cache(spec: InterventionRunSpec) -> int:
-    """Return the bytes of the last cache of this machine, or of the simulated one if unknown."""
-    machine = describe_machine()
-    return int(machine["l3_bytes"] or machine["l2_bytes"] or spec.bench.caches[-1].size)
 
 
 def _require_fit(spec: InterventionRunSpec) -> None:
@@ -172,15 +164,9 @@ def simulated_call(pieces: list[Piece], caches: tuple[CacheSpec, ...], *, warm: 
 
 
 def hit_rates(counts: Counts) -> Metrics:
-    """Return the hit rate of each level, and the share of loads and stores the first two serve.
-
-    Hits of the second cache are a share of what misses the first one; a layout that makes the first
-    one hit more leaves the second one the loads that are hard. The share of all has no such flaw.
-    """
-    metrics = {name: m for name, m in counted([counts]).items() if name.endswith("_hit_rate")}
-    served = 1 - counts.levels[1].misses / counts.levels[0].accesses
-    metrics["L1_L2_share"] = Metric(value=served, unit="1", provenance="simulated")
-    return metrics
+    """Return the hit rate of each level, and the share of loads and stores the first two serve."""
+    kept = ("_hit_rate", "_share")
+    return {name: metric for name, metric in counted([counts]).items() if name.endswith(kept)}
 
 
 def clamp_all(spec: InterventionRunSpec, pieces: list[Piece]) -> dict[float, Metrics]:

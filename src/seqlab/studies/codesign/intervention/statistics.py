@@ -11,19 +11,11 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from seqlab.measure.noise import noise_floor
-from seqlab.stats.anova import two_way
-from seqlab.stats.contrast import (
-    DEGENERATE,
-    INCONCLUSIVE,
-    Contrast,
-    correct_family,
-    paired_contrast,
-)
-from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare
+from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
+from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare, variance_rows
 from seqlab.studies.codesign.experiment import AnalyseSpec
 from seqlab.studies.codesign.intervention.spec import (
     CONDITIONS,
@@ -38,7 +30,7 @@ from seqlab.studies.codesign.intervention.spec import (
 LATENCY = "site_latency_ms"
 SIMULATED = ("L1_hit_rate", "L2_hit_rate", "L3_hit_rate", "L1_L2_share", "L2_capacity_bytes")
 ITEM = "table4"
-EFFECTS = ("anova_layout", "anova_condition", "anova_interaction")
+EFFECTS = ("anova_layout", "anova_condition", "anova_layout_x_condition")
 _COMPARISONS = (
     Comparison("layout", HIGH, LOW, (LATENCY, *SIMULATED)),
     Comparison("aa", LOW_AGAIN, LOW, (LATENCY,)),
@@ -96,31 +88,14 @@ def _interactions(wide: pd.DataFrame, spec: AnalyseSpec) -> Iterator[dict[str, A
 
 
 def _anova(part: pd.DataFrame, spec: AnalyseSpec) -> Iterator[dict[str, Any]]:
-    """Yield both factors and their interaction; the estimate is the partial eta squared."""
+    """Yield both factors and their interaction."""
     rows = part[part["arm"].isin([LOW, HIGH]) & part["level"].isin(CONDITIONS)]
-    shared = {"level": "all", "treatment": HIGH, "control": LOW, "n": len(rows)}
-    try:
-        found = two_way(
-            rows["value"], [*rows["arm"]], [*rows["level"]], names=("layout", "condition")
-        )
-    except ValueError as error:
-        reason = {"verdict": DEGENERATE, "reason": str(error), "test": "none"}
-        yield from ({"contrast": name} | shared | reason for name in EFFECTS)
-        return
-    for name, effect in zip(EFFECTS, found.effects, strict=True):
-        significant = effect.p <= spec.alpha
-        yield {
-            "contrast": name,
-            **shared,
-            "estimate": effect.eta_sq_partial,
-            "ci_low": np.nan,
-            "ci_high": np.nan,
-            "test": f"two-way ANOVA of log latency, F({effect.df}, {found.residual_df})",
-            "statistic": effect.f,
-            "p_raw": effect.p,
-            # The three effects answer three questions; none is corrected for the others.
-            "p_holm": effect.p,
-            "verdict": "higher" if significant else INCONCLUSIVE,
-            "reason": f"partial eta squared {effect.eta_sq_partial:.3f}"
-            + ("" if significant else ", no significant effect"),
-        }
+    shared = {"level": "all", "treatment": HIGH, "control": LOW}
+    for found in variance_rows(
+        [*rows["value"]],
+        [*rows["arm"]],
+        [*rows["level"]],
+        names=("layout", "condition"),
+        alpha=spec.alpha,
+    ):
+        yield shared | found

@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from seqlab.plots.primitives import forest, noise_band, panel_note
 from seqlab.plots.style import PAGE_IN, look, new_figure, style
-from seqlab.studies.codesign.layouts.statistics import HITS, LATENCY, MISSES, layout_table
+from seqlab.studies.codesign.layouts.names import HITS
+from seqlab.studies.codesign.layouts.statistics import LATENCY, MISSES, layout_table
 
 _COLUMNS = {
     "q_newman": "Newman's modularity\nof blocks",

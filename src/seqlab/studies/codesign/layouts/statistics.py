@@ -10,7 +10,8 @@ fall while fewer lines come from further away, so its misses are looked at besid
 
 Primary, stated before the data: rank correlation of modularity and of the simulated hit rate of the
 second cache with latency, and the indirect effect (ACME) of modularity on latency through that hit
-rate. Pearson's correlations and `q_frac` in place of Newman's modularity are secondary.
+rate. Pearson's correlations, `q_frac` in place of Newman's modularity, and the mediation through
+what both first caches serve are secondary.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ from seqlab.stats.contrast import DEGENERATE, INCONCLUSIVE
 from seqlab.stats.mediation import Mediation, mediate
 from seqlab.stats.multiplicity import adjust
 from seqlab.studies.codesign.comparisons import STATISTICS
-from seqlab.studies.codesign.layouts.names import AGAIN, LAYOUT
+from seqlab.studies.codesign.layouts.names import AGAIN, HITS, LAYOUT, MEDIATORS, SERVED
 from seqlab.studies.codesign.layouts.spec import GRAPH_CELL, LayoutsAnalyseSpec
 
-LATENCY, HITS, MISSES = "site_latency_ms", "L2_hit_rate", "L2_misses"
+LATENCY, MISSES = "site_latency_ms", "L2_misses"
 # Correlation -> (first, second) of a pair.
 PAIRS = {
     "q_newman_hits": ("q_newman", HITS),
@@ -40,11 +41,13 @@ PAIRS = {
     "q_newman_misses": ("q_newman", MISSES),
     "misses_latency": (MISSES, LATENCY),
     "hits_latency": (HITS, LATENCY),
+    "q_frac_served": ("q_frac", SERVED),
+    "served_latency": (SERVED, LATENCY),
     "q_newman_latency": ("q_newman", LATENCY),
     "q_frac_latency": ("q_frac", LATENCY),
 }
 _FIXED = 1e-9
-_QUANTITIES = ("q_newman", "q_frac", HITS, MISSES, LATENCY)
+_QUANTITIES = ("q_newman", "q_frac", HITS, SERVED, MISSES, LATENCY)
 # Share of resamples that may be left out.
 _FEW = 0.01
 
@@ -66,7 +69,9 @@ def analyse(observations: pd.DataFrame, spec: LayoutsAnalyseSpec) -> pd.DataFram
         corrected = adjust([row["p_raw"] for row in correlations], "holm")
         for row, p in zip(correlations, corrected, strict=True):
             rows.append(_decided(row, float(p), spec.alpha))
-        rows += [labels | row for row in _mediation(table, str(cell), spec)]
+        for item, mediator in MEDIATORS.items():
+            found = _mediation(table, mediator, str(cell), spec)
+            rows += [labels | {"item": item, "treatment": mediator} | row for row in found]
     return pd.DataFrame(rows).reindex(columns=STATISTICS)
 
 
@@ -146,13 +151,15 @@ def _correlation(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """Return one correlation with its interval, over layouts or averaged over graphs."""
-    provenance = "simulated" if {HITS, MISSES} & {x, y} else "measured"
+    provenance = "simulated" if {HITS, SERVED, MISSES} & {x, y} else "measured"
     row: dict[str, Any] = {"provenance": provenance, "p_raw": math.nan}
     groups = [part[[x, y]].dropna().to_numpy() for _, part in table.groupby("graph")]
     flat = [g for g in groups if len(g) < 4 or np.ptp(g[:, 0]) < _FIXED or np.ptp(g[:, 1]) < _FIXED]
     if flat:
-        fixed = next((c for k, c in ((0, x), (1, y)) if np.ptp(flat[0][:, k]) < _FIXED), x)
-        reason = f"{fixed} is the same in every layout"
+        reason = f"{x} and {y} are known of {len(flat[0])} layouts"
+        if len(flat[0]) >= 4:
+            fixed = next(c for k, c in ((0, x), (1, y)) if np.ptp(flat[0][:, k]) < _FIXED)
+            reason = f"{fixed} is the same in every layout"
         return row | {"n": len(flat[0]), "verdict": DEGENERATE, "reason": reason, "test": "none"}
     if len(groups) == 1:
         return row | _over_layouts(groups[0], ranked, spec, rng)
@@ -188,22 +195,26 @@ def _over_layouts(
 def _over_graphs(
     groups: Sequence[np.ndarray], ranked: bool, spec: LayoutsAnalyseSpec
 ) -> dict[str, Any]:
-    """Average over graphs on Fisher's scale; t interval over graphs."""
+    """Average over graphs; t interval over graphs.
+
+    Of the correlations themselves: few layouts give a correlation of 1 in some graph, which has no
+    place on Fisher's scale.
+    """
     statistic: Callable[..., Any] = spearman if ranked else pearson
     values = np.array([float(statistic(g[:, 0], g[:, 1], axis=-1)) for g in groups])
-    z = np.arctanh(np.clip(values, -1 + 1e-9, 1 - 1e-9))
-    mean, error = float(z.mean()), float(stats.sem(z))
-    half = float(stats.t.ppf(1 - spec.alpha / 2, len(z) - 1)) * error
-    low, high = math.tanh(mean - half), math.tanh(mean + half)
-    p = float(stats.ttest_1samp(z, 0.0).pvalue) if error > 0 else math.nan
+    mean, error = float(values.mean()), float(stats.sem(values))
+    half = float(stats.t.ppf(1 - spec.alpha / 2, len(values) - 1)) * error
+    low, high = max(mean - half, -1.0), min(mean + half, 1.0)
     verdict, reason = _sign(low, high)
+    if not error > 0:
+        verdict, reason = DEGENERATE, "the same in every graph"
     return {
         "n": len(groups),
-        "estimate": math.tanh(mean),
+        "estimate": mean,
         "ci_low": low,
         "ci_high": high,
-        "test": f"t over graphs of Fisher's z of {'Spearman' if ranked else 'Pearson'}",
-        "p_raw": p,
+        "test": f"t over graphs of {'Spearman' if ranked else 'Pearson'}'s correlation",
+        "p_raw": float(stats.ttest_1samp(values, 0.0).pvalue) if error > 0 else math.nan,
         "verdict": verdict,
         "reason": reason,
     }
@@ -232,25 +243,25 @@ def spearman(x: Any, y: Any, axis: int) -> Any:
 
 
 def _mediation(
-    table: pd.DataFrame, cell: str, spec: LayoutsAnalyseSpec
+    table: pd.DataFrame, mediator: str, cell: str, spec: LayoutsAnalyseSpec
 ) -> Iterator[dict[str, Any]]:
     """Yield ACME, ADE, total and proportion with both intervals, or why there are none."""
-    base = {"item": "mediation", "provenance": "simulated"}
-    known = table.dropna(subset=["q_newman", HITS, LATENCY])
+    base = {"provenance": "simulated"}
+    known = table.dropna(subset=["q_newman", mediator, LATENCY])
     found: Mediation | None = None
-    if known.empty or np.ptp(known[HITS]) < _FIXED:
-        reason = f"{HITS} is the same in every layout: nothing can go through it"
+    if known.empty or np.ptp(known[mediator]) < _FIXED:
+        reason = f"{mediator} is the same in every layout: nothing can go through it"
     else:
         clusters = known["graph"].to_numpy() if known["graph"].nunique() > 1 else None
         # Centred by graph instead of dummies for graphs (Frisch and Waugh 1933): the same
         # estimates, and no column vanishes where a resample leaves a graph out.
-        columns = known[["q_newman", HITS, LATENCY]]
+        columns = known[["q_newman", mediator, LATENCY]]
         centred = columns - columns.groupby(known["graph"]).transform("mean")
         x = centred["q_newman"]
         try:
             found = mediate(
                 (x / x.std()).to_numpy(),
-                centred[HITS].to_numpy(),
+                centred[mediator].to_numpy(),
                 centred[LATENCY].to_numpy(),
                 rng=np.random.default_rng([spec.seed, *cell.encode()]),
                 clusters=clusters,
@@ -294,6 +305,16 @@ def _effects(found: Mediation) -> Iterator[dict[str, Any]]:
                 "verdict": verdict,
                 "reason": f"{interval.fallback or reason}; {found.caveat}",
             }
+    for name, value in found.standardised.items():
+        yield {
+            "contrast": name,
+            "metric": "standardised",
+            "n": found.n,
+            "estimate": value,
+            "test": "in standard deviations of X, M and Y",
+            "verdict": "",
+            "reason": found.caveat,
+        }
     share = found.proportion
     yield {
         "contrast": "proportion",

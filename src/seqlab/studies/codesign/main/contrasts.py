@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from seqlab.studies.codesign.comparisons import Comparison, compare
+from seqlab.studies.codesign.comparisons import STATISTICS, Comparison, compare, variance_rows
 from seqlab.studies.codesign.experiment import AnalyseSpec
 from seqlab.studies.codesign.workbench import names as arms
 
@@ -27,10 +27,13 @@ COMPARISONS = (
     Comparison("algo_only_vs_dense", arms.ALGO_ONLY, arms.DENSE),
     Comparison("permute_only_vs_dense", arms.PERMUTE_ONLY, arms.DENSE),
     Comparison("random_vs_dense", arms.RANDOM, arms.DENSE),
+    Comparison("permute_only_vs_random", arms.PERMUTE_ONLY, arms.RANDOM),
     Comparison("aa", *AA),
 )
 # What describes an arm and is compared with nothing.
 DESCRIPTIONS = ("similarity_to_dense", "similarity_to_TP", "affinity_change", "sparsity")
+# The four arms of the published table.
+_VARIED = (arms.DENSE, arms.ALGO_ONLY, BEST_LINEAR, arms.ITERATIVE)
 # Latency that decides which linear arm is the better one.
 _DECIDING = "latency_ms"
 
@@ -38,7 +41,43 @@ _DECIDING = "latency_ms"
 def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
     """Return one row per contrast, place, metric and device."""
     table = with_best_linear(observations)
-    return compare(table, COMPARISONS, spec, item="table1", aa=AA, skip=DESCRIPTIONS)
+    made = compare(table, COMPARISONS, spec, item="table1", aa=AA, skip=DESCRIPTIONS)
+    return pd.concat([made, _variance(table, spec.alpha)], ignore_index=True)
+
+
+def _variance(observations: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Return the analysis of variance of latency by arm and architecture, per kernel and device.
+
+    Whether architectures gain alike is its interaction (codesign.md 2.20).
+    """
+    rows = []
+    timed = observations[
+        (observations["metric"] == _DECIDING) & observations["arm"].isin(_VARIED)
+    ].dropna(subset=["value"])
+    for (device, kernel), part in timed.groupby(["device", "kernel"], sort=False):
+        if part["cell"].nunique() < 2:
+            continue
+        common = {
+            "item": "table1",
+            "cell": "all",
+            "model": "",
+            "kernel": kernel,
+            "level": "all",
+            "metric": _DECIDING,
+            "provenance": "measured",
+            "device": device,
+        }
+        rows += [
+            common | row
+            for row in variance_rows(
+                [*part["value"]],
+                [*part["arm"]],
+                [*part["cell"]],
+                names=("arm", "architecture"),
+                alpha=alpha,
+            )
+        ]
+    return pd.DataFrame(rows, columns=STATISTICS)
 
 
 def with_best_linear(observations: pd.DataFrame) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def measure_learned(bench: Bench, folder: Path, repeats: int, found: Found) -> N
     Raises:
         UserError: The folder is damaged, an arm computes something else, or the machine is loaded.
     """
-    model = load_causal_lm(folder).eval()
+    model = load_causal_lm(folder, device=bench.subject.device).eval()
     learned = Arm(model, original_order(bench.subject))
     arms = bench.build((names.DENSE, names.DENSE_AA))
     arms |= {LEARNED: learned, LEARNED_TP: relaid(learned, bench.order(learned))}

@@ -56,7 +56,7 @@ def measure_profiles(bench: Bench, spec: ProfilesRunSpec, machine: Mapping[str, 
     found = Found()
     arms = bench.build(SIMULATED_ARMS)
     linear = arms[LINEAR_PT]
-    arms[LINEAR_AA] = Arm(copy.deepcopy(linear.model), linear.order)
+    arms[LINEAR_AA] = Arm(copy.deepcopy(linear.model), linear.order, linear)
     gates = bench.gate(arms)
     prepared = prepare(bench, arms, KERNEL)
     checks = check_kernel(bench, arms, prepared)

@@ -7,6 +7,7 @@ real (integer codes under kernel K5, for latency).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,7 +90,7 @@ def build_arms(
     return {
         DENSE: dense,
         QUANTIZE_ONLY: quantized,
-        QUANTIZE_ONLY_AA: quantizer(model, identity),
+        QUANTIZE_ONLY_AA: copy.deepcopy(quantized),
         RANDOM_QUANTIZE: quantizer(in_layout(model, random), random),
         QUANTIZE_PERMUTE: moved(quantized, solve(quantized)),
         PERMUTE_QUANTIZE: permuted,

@@ -18,7 +18,7 @@ from seqlab.data.batches import sample_windows
 from seqlab.data.tokens import Tokens
 from seqlab.measure.latency import Latency, Warmup, measure_interleaved, planted_slowdown
 from seqlab.measure.load import ForeignLoad, measure_quietly
-from seqlab.models.equivalence import Equivalence, require_equivalence
+from seqlab.models.equivalence import Equivalence, Reference, require_equivalence
 from seqlab.models.generation import decode_step, new_state, prefill
 from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
@@ -158,17 +158,20 @@ def check_layouts(run: Run, arms: Mapping[str, Arm]) -> dict[str, Equivalence]:
     rng = stream(run.spec.seed, "equivalence")
     inputs = sample_windows(run.held_out, equivalence.length, equivalence.inputs, rng)
     ids = torch.from_numpy(inputs).to(run.device)
-    return {
-        name: require_equivalence(
-            arm.canonical(),
+    references: dict[str, Reference] = {}
+    found = {}
+    for name, arm in arms.items():
+        if arm.layout == Layout(run.sites):
+            continue
+        if arm.function not in references:
+            references[arm.function] = Reference(arm.canonical(), ids)
+        found[name] = require_equivalence(
+            references[arm.function],
             arm.simulated,
-            ids,
             tolerance=equivalence.tolerance,
             where=f"arm {name}",
         )
-        for name, arm in arms.items()
-        if arm.layout != Layout(run.sites)
-    }
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ import pandas as pd
 from seqlab.plots.tables import write_table
 from seqlab.spec import In, Out
 from seqlab.studies.codesign.experiment import DrawSpec
+from seqlab.studies.codesign.layouts.names import MEDIATORS
 
 _COLUMNS = {
     "cell": "cell",
     "kernel": "kernel",
+    "treatment": "mediator",
     "contrast": "effect",
     "metric": "interval",
     "n": "n",
@@ -31,5 +33,5 @@ def tabulate_mediation(
 ) -> None:
     """Write every effect of every cell with both intervals and the caveat."""
     rows = pd.read_csv(statistics)
-    table = rows.loc[rows["item"] == "mediation", list(_COLUMNS)].rename(columns=_COLUMNS)
+    table = rows.loc[rows["item"].isin(list(MEDIATORS)), list(_COLUMNS)].rename(columns=_COLUMNS)
     write_table(table, csv=csv, md=md, tex=tex)

@@ -10,6 +10,7 @@ from seqlab.measure.load import measure_quietly
 from seqlab.measure.roofline import copy_bandwidth, matmul_roofline
 from seqlab.models.sparse_linear import weight_matrix
 from seqlab.provenance.record import Metric
+from seqlab.studies.codesign.caches import evicting
 from seqlab.studies.codesign.sweeps.spec import BandwidthSpec, BatchSpec, level_name
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.bench import (
@@ -62,7 +63,12 @@ def measure_bandwidth(bench: Bench, spec: BandwidthSpec, found: Found) -> None:
         repeats = spec.calls.calls(batch * length)
         whole, whole_loads = bench.time(dict(calls), repeats, place)
         site_calls = {arm: in_sequence(products[arm]) for arm in ARMS}
-        site, site_loads = bench.time(dict(site_calls), repeats, f"{place}/site")
+        site, site_loads = bench.time(
+            dict(site_calls),
+            repeats,
+            f"{place}/site",
+            before_each=evicting(bench.spec.caches, subject.device),
+        )
         found.add_latency(f"{place}/latency", whole, whole_loads)
         found.add_latency(f"{place}/site_latency", site, site_loads)
         for arm in ARMS:

@@ -85,9 +85,6 @@ class WidthSpec(Spec):
     communities: int = setting("Planted communities, fewer where they would get too small.", ge=2)
     smallest: int = setting("Features of a community at least.", unit="features", ge=2)
     mixing: float = setting("Share of elements outside the community of their row.", ge=0, lt=1)
-    solved_up_to: int = setting(
-        "Features up to which the order is solved; of more the planted one is taken.", ge=0
-    )
     calls: CallsSpec = setting("Timed calls per order.")
 
     @model_validator(mode="after")
@@ -223,7 +220,6 @@ class SweepsSpec(Experiment):
                 "communities": self.width.communities,
                 "smallest": self.width.smallest,
                 "mixing": f"{100 * self.width.mixing:g} %",
-                "solved_up_to": f"{self.width.solved_up_to:,}",
             },
             "breakpoint_margin": self.breakpoint_margin,
         }

@@ -9,7 +9,7 @@ labels. Kernels:
 | `gather` (K3) | S (tokens, rows) V (rows, D): active neurons of each token | V: rows x D floats |
 | `dense` (K0) | W X with all zeros stored | none |
 
-`clustered` lays features out by community, and outputs of W by the community they read most;
+`clustered` lays features out by planted community, and outputs of W by the one they read most;
 tokens stay in the order in which they come.
 """
 
@@ -26,9 +26,7 @@ from torch import Tensor
 
 from seqlab.errors import UserError
 from seqlab.kernels.sparse import CsrWeight
-from seqlab.layout.affinity import structural_coaccess
 from seqlab.layout.permutation import Permutation
-from seqlab.layout.solvers import solve
 from seqlab.provenance.machine import describe_machine
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import stream
@@ -96,17 +94,13 @@ def planted_matrix(rows: int, columns: int, spec: WidthSpec, rng: np.random.Gene
     return Planted(pattern, labels, size)
 
 
-def clustered_columns(planted: Planted, spec: WidthSpec, seed: int) -> tuple[Permutation, bool]:
-    """Return an order of the columns by community, and whether it was solved.
+def clustered_columns(planted: Planted) -> Permutation:
+    """Return the order of the columns by planted community.
 
-    Solved from which columns share rows, by balanced spectral blocks of the size of a community;
-    for more columns than `solved_up_to` the planted communities.
+    Not a solved one: solvers get slower and worse with the width, and the figure asks what the
+    width alone does.
     """
-    columns = planted.matrix.shape[1]
-    if columns > spec.solved_up_to:
-        return Permutation(np.argsort(planted.community, kind="stable")), False
-    affinity = structural_coaccess(planted.matrix, "columns")
-    return solve(affinity, "spectral_balanced", planted.size, seed).permutation, True
+    return Permutation(np.argsort(planted.community, kind="stable"))
 
 
 def rows_by_columns(planted: Planted, columns: Permutation) -> Permutation:
@@ -135,13 +129,12 @@ def measure_width(spec: SweepsRunSpec, found: Found) -> None:
         active = planted_matrix(sweep.tokens, rows, sweep, stream(spec.seed, f"active/{width}"))
         # Activations after a rectifier are not negative.
         active.matrix.data = np.abs(active.matrix.data)
-        columns, solved = clustered_columns(weight, sweep, spec.seed)
+        columns = clustered_columns(weight)
         both = Ordered(rows_by_columns(weight, columns), columns)
-        _measure(spec, found, CSR, width, weight, both, sweep.tokens, solved)
-        _measure(spec, found, DENSE, width, weight, both, sweep.tokens, solved)
-        neurons, solved = clustered_columns(active, sweep, spec.seed)
-        tokens = Ordered(Permutation.identity(sweep.tokens), neurons)
-        _measure(spec, found, GATHER, width, active, tokens, width, solved)
+        _measure(spec, found, CSR, width, weight, both, sweep.tokens)
+        _measure(spec, found, DENSE, width, weight, both, sweep.tokens)
+        tokens = Ordered(Permutation.identity(sweep.tokens), clustered_columns(active))
+        _measure(spec, found, GATHER, width, active, tokens, width)
 
 
 def _measure(
@@ -152,7 +145,6 @@ def _measure(
     planted: Planted,
     clustered: Ordered,
     operand_width: int,
-    solved: bool,
 ) -> None:
     """Check and time one product in both orders; what is found stands under `kernel/width`."""
     rows, columns = planted.matrix.shape
@@ -181,8 +173,6 @@ def _measure(
             "stored": (planted.matrix.nnz, "elements"),
             "density": (planted.matrix.nnz / (rows * columns), "1"),
         }
-        if name == CLUSTERED:
-            counts["solved"] = (float(solved), "1")
         metrics = {"latency_ms": latency_metric(latency, name)} | {
             metric: Metric(value=value, unit=unit, provenance="counted")
             for metric, (value, unit) in counts.items()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from torch import nn
 
@@ -51,18 +51,29 @@ class Arm:
     Attributes:
         model: The model, standing in `order`, zeros where it is pruned.
         order: Its order.
+        source: The arm that it was moved from, which computes the same function; None if it was
+            pruned where it stands, or stands in original order. The gate checks that it does.
     """
 
     model: nn.Module
     order: Order
+    source: Arm | None = None
 
     def original(self) -> nn.Module:
         """Return the function of this arm in original order, to read only."""
+        if self.source is not None:
+            return self.source.original()
+        return self._original
+
+    @cached_property
+    def _original(self) -> nn.Module:
         return in_original_order(self.model, self.order.features)
 
     @cached_property
     def function(self) -> str:
         """Digest of the weights in original order: arms that agree in it compute one function."""
+        if self.source is not None:
+            return self.source.function
         return function_digest(self.original())
 
 
@@ -109,27 +120,33 @@ def build_arms(
     dense = Arm(subject.model, original_order(subject))
 
     def placed(order: Order) -> Arm:
-        return Arm(in_layout(subject.model, order.features), order)
+        return Arm(in_layout(subject.model, order.features), order, dense)
 
     def pruned(arm: Arm) -> Arm:
         return Arm(transform(arm.model), arm.order)
 
+    @cache
+    def algo_only() -> Arm:
+        return pruned(dense)
+
+    @cache
+    def linear_pt() -> Arm:
+        return pruned(placed(solve(dense)))
+
     def iterative(rounds: int) -> Arm:
-        order = solve(dense)
-        arm = dense
-        for _ in range(rounds):
-            arm = pruned(placed(order))
-            order = solve(arm)
-        return relaid(arm, order)
+        arm = linear_pt() if rounds else dense
+        for _ in range(rounds - 1):
+            arm = pruned(placed(solve(arm)))
+        return relaid(arm, solve(arm))
 
     makers: dict[str, Callable[[], Arm]] = {
         DENSE: lambda: dense,
-        DENSE_AA: lambda: Arm(copy.deepcopy(subject.model), dense.order),
+        DENSE_AA: lambda: Arm(copy.deepcopy(subject.model), dense.order, dense),
         RANDOM: lambda: placed(random),
         PERMUTE_ONLY: lambda: placed(solve(dense)),
-        ALGO_ONLY: lambda: pruned(dense),
-        LINEAR_PT: lambda: pruned(placed(solve(dense))),
-        LINEAR_TP: lambda: relaid(pruned(dense), solve(pruned(dense))),
+        ALGO_ONLY: algo_only,
+        LINEAR_PT: linear_pt,
+        LINEAR_TP: lambda: relaid(algo_only(), solve(algo_only())),
     }
     result = {}
     for name in names:
@@ -143,4 +160,4 @@ def build_arms(
 
 def relaid(arm: Arm, order: Order) -> Arm:
     """Return a copy of an arm in another order; its function stays what it is."""
-    return Arm(moved(arm.model, arm.order.features, order.features), order)
+    return Arm(moved(arm.model, arm.order.features, order.features), order, arm)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqlab.data.examples import Examples, load_examples
 from seqlab.data.sources import read_origin
+from seqlab.errors import UserError
 from seqlab.layout.permutation import Permutation
 from seqlab.models.bert_sites import bert_sites
 from seqlab.models.classifier import load_classifier
@@ -18,9 +19,9 @@ from seqlab.models.equivalence import Inputs
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import ArchitectureSpec
 from seqlab.studies.codesign.workbench.subject import Score, Subject, forward_pass
+from seqlab.training.classify import evaluate_examples
 
 _GATE_INPUTS, _GATE_TOKENS = 8, 16
-_SCORED_TOGETHER = 32
 
 
 class BertSubject(Subject):
@@ -59,7 +60,14 @@ class BertSubject(Subject):
     def _windows(self, examples: Examples, length: int, count: int, purpose: str) -> Tensor:
         """Return (count, length) token ids of running text: no call is spent on padding."""
         rng = stream(self._seed, purpose)
-        starts = rng.integers(0, len(examples.ids) - length, count)
+        last = len(examples.ids) - length
+        if last < 0:
+            raise UserError(
+                f"a split of {len(examples.ids)} tokens holds no window of {length}",
+                where=f"architecture {self.name}",
+                fix="make it shorter or take more documents",
+            )
+        starts = rng.integers(0, last + 1, count)
         windows = np.stack([examples.ids[start : start + length] for start in starts])
         return torch.from_numpy(windows.astype(np.int64)).to(self._device)
 
@@ -83,17 +91,7 @@ class BertSubject(Subject):
 
     def score(self, model: nn.Module) -> Score | None:
         """Return accuracy on held-out sentences, the first ones of the split."""
-        count = min(self.spec.quality, len(self._test))
-        if not count:
+        if not self.spec.quality:
             return None
-        correct = 0
-        for first in range(0, count, _SCORED_TOGETHER):
-            chosen = np.arange(first, min(first + _SCORED_TOGETHER, count))
-            batch = self._test.batch(chosen)
-            ids, mask = (
-                torch.from_numpy(values).to(self._device)
-                for values in (batch.input_ids, batch.attention_mask)
-            )
-            found = model(ids, attention_mask=mask).logits.argmax(-1).cpu().numpy()
-            correct += int((found == batch.labels).sum())
-        return Score("accuracy", correct / count, "1")
+        found = evaluate_examples(model, self._test.first(self.spec.quality))
+        return Score("accuracy", found.metrics()["accuracy"], "1")

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 import torch
 from torch import Tensor, nn
 
@@ -23,12 +22,16 @@ from seqlab.layout.node_orders import node_order
 from seqlab.layout.objective import partition_similarity, q_frac, q_frac_excess, q_newman
 from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
+from seqlab.models.masks import density
 from seqlab.models.permuting import Layout, Site, TensorAxis
 from seqlab.models.sparse_linear import weight_matrix
+from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench.spec import SolverSpec
 from seqlab.studies.codesign.workbench.subject import Subject, features_last
 
 Affinities = dict[str, npt.NDArray[np.float64]]
+# A layer with a larger share of weights that are not zero counts as dense.
+_DENSE = 0.99
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,9 @@ def random_order(subject: Subject, rng: np.random.Generator) -> Order:
 
 
 def has_zeros(subject: Subject, model: nn.Module) -> bool:
-    """Return whether the pruned layers of a model hold zeros."""
+    """Return whether a layer of a model is pruned; a stray zero of half precision is no pruning."""
     return any(
-        bool((weight_matrix(model.get_submodule(name)) == 0).any()) for name in subject.layers
+        density(weight_matrix(model.get_submodule(name))) < _DENSE for name in subject.layers
     )
 
 
@@ -118,10 +121,10 @@ def activation_affinities(subject: Subject, model: nn.Module, solver: SolverSpec
     handles = []
     try:
         for name, layer in reading_layers(subject):
-            stream = StreamingCorrelation(subject.solved[name].size)
-            places.setdefault(name, []).append(stream)
+            seen = StreamingCorrelation(subject.solved[name].size)
+            places.setdefault(name, []).append(seen)
             module = model.get_submodule(layer)
-            handles.append(module.register_forward_pre_hook(_observer(stream)))
+            handles.append(module.register_forward_pre_hook(_observer(seen)))
         with torch.inference_mode():
             subject.calibrate(model)
     finally:
@@ -146,9 +149,9 @@ def reading_layers(subject: Subject) -> Iterator[tuple[str, str]]:
                 yield name, layer
 
 
-def _observer(stream: StreamingCorrelation) -> Any:
+def _observer(seen: StreamingCorrelation) -> Any:
     def observe(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        stream.update(features_last(arguments[0], module).float().cpu().numpy())
+        seen.update(features_last(arguments[0], module).float().cpu().numpy())
 
     return observe
 
@@ -187,19 +190,22 @@ def solve_order(
             matrix,
             method or solver.method,
             block or subject.spec.block,
-            seed + index,
+            int(stream(seed, f"solve/{name}").integers(2**31)),
             clusters=None if clusters is None else min(clusters, len(matrix)),
         )
-        for index, (name, matrix) in enumerate(sorted(affinities.items()))
+        for name, matrix in sorted(affinities.items())
         if sites is None or name in sites
     }
-    runtime = sum(float(solution.stats["runtime_s"]) for solution in found.values())
+    runtime = sum(solution.runtime_s for solution in found.values())
     order = None
-    if subject.graph is not None:
-        graph = pattern_of(subject.graph)
-        started = time.perf_counter()
-        order = node_order(graph, nodes or solver.node_order, seed, block=subject.spec.block)
-        runtime += time.perf_counter() - started
+    if subject.neighbours is not None:
+        key = (nodes or solver.node_order, seed)
+        if key not in subject.node_orders:
+            started = time.perf_counter()
+            made = node_order(subject.neighbours, key[0], seed, block=subject.spec.block)
+            subject.node_orders[key] = made, time.perf_counter() - started
+        order, seconds = subject.node_orders[key]
+        runtime += seconds
     features = {name: solution.permutation for name, solution in found.items()}
     return Order(Layout(subject.sites, features), order, runtime)
 
@@ -211,8 +217,8 @@ def worth(subject: Subject, affinities: Affinities, order: Order) -> dict[str, f
     """
     block = subject.spec.block
     parts: list[tuple[Any, Permutation]]
-    if subject.graph is not None and order.nodes is not None:
-        parts = [(pattern_of(subject.graph), order.nodes)]
+    if subject.neighbours is not None and order.nodes is not None:
+        parts = [(subject.neighbours, order.nodes)]
     else:
         parts = [(matrix, order.features[name]) for name, matrix in affinities.items()]
     return {
@@ -220,16 +226,6 @@ def worth(subject: Subject, affinities: Affinities, order: Order) -> dict[str, f
         "q_excess": float(np.mean([q_frac_excess(w, pi, block) for w, pi in parts])),
         "q_newman": float(np.mean([q_newman(w, pi, block) for w, pi in parts])),
     }
-
-
-def pattern_of(graph: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """Return which nodes are neighbours: ones, symmetric, without loops."""
-    pattern = scipy.sparse.coo_array(graph.maximum(graph.T))
-    kept = pattern.row != pattern.col
-    ones = np.ones(int(kept.sum()))
-    return scipy.sparse.csr_array(
-        (ones, (pattern.row[kept], pattern.col[kept])), shape=pattern.shape
-    )
 
 
 def similarity(subject: Subject, a: Order, b: Order) -> float:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse
@@ -66,7 +67,12 @@ class Subject(ABC):
         sites: Its permutation sites.
         layers: Names of the layers that T prunes and sparse kernels compute.
         rehearsal: Whether its weights are those of a rehearsal.
+        graph: The adjacency whose nodes are laid out too, in original order; None without nodes.
+        node_orders: (method, seed) -> order of the nodes and the seconds it took: it depends on no
+            function, so that all arms of a run share it.
     """
+
+    graph: scipy.sparse.csr_array | None = None
 
     def __init__(
         self,
@@ -84,6 +90,7 @@ class Subject(ABC):
         self.sites = dict(sites)
         self.layers = layers
         self.rehearsal = rehearsal
+        self.node_orders: dict[tuple[str, int], tuple[Permutation, float]] = {}
 
     @property
     def solved(self) -> dict[str, Site]:
@@ -107,10 +114,17 @@ class Subject(ABC):
         """Where the model lives and calls are timed."""
         return str(next(self.model.parameters()).device)
 
-    @property
-    def graph(self) -> scipy.sparse.csr_array | None:
-        """The adjacency whose nodes are laid out too; None where there are no nodes."""
-        return None
+    @cached_property
+    def neighbours(self) -> scipy.sparse.csr_array | None:
+        """Which nodes are neighbours: ones, symmetric, without loops; None without a graph."""
+        if self.graph is None:
+            return None
+        pattern = scipy.sparse.coo_array(self.graph.maximum(self.graph.T))
+        kept = pattern.row != pattern.col
+        ones = np.ones(int(kept.sum()))
+        return scipy.sparse.csr_array(
+            (ones, (pattern.row[kept], pattern.col[kept])), shape=pattern.shape
+        )
 
     @property
     def nodes(self) -> int:
@@ -180,7 +194,9 @@ def linear_product(weight: Tensor, x: Tensor, kernel: str) -> Product:
         )
     stored = SparseLinear(weight, None, kernel).stored
     # Addresses are those of the kernels on a CPU, wherever the product is timed.
-    held = SparseLinear(weight.float().cpu(), None, kernel).stored
+    held = stored
+    if not isinstance(held, CsrWeight | BsrWeight):
+        held = SparseLinear(weight.float().cpu(), None, kernel).stored
     if isinstance(held, CsrWeight):
         return Product(
             lambda: stored @ x,
