@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from seqlab.errors import UserError
 from seqlab.kernels.cachesim import Counts, Hierarchy, Level
@@ -87,10 +89,13 @@ def intervene(spec: InterventionRunSpec) -> Found:
         }
         for arm in (LOW, HIGH)
     }
+    with ThreadPoolExecutor(spec.threads) as pool:
+        traces = [list(wide[arm].product.trace()) for arm in worth]
+        clamped = dict(zip(worth, pool.map(partial(clamp_all, spec), traces), strict=True))
     for arm, metrics in worth.items():
         for condition in CONDITIONS:
             found.add(f"{KERNEL}/{condition}/{arm}", metrics)
-        for target, metric in clamp_all(spec, list(wide[arm].product.trace())).items():
+        for target, metric in clamped[arm].items():
             found.add(f"{KERNEL}/{clamp_level(target)}/{arm}", metric)
     return found
 

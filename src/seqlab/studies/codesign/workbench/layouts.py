@@ -8,7 +8,7 @@ A layout is therefore independent of the history that led to a function.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,15 +95,25 @@ def structural_affinities(subject: Subject, model: nn.Module) -> Affinities:
     """
     found: Affinities = {}
     for name, site in subject.solved.items():
-        parts = [
+        found[name] = _mean(
             structural_coaccess(segment, "columns" if axis.axis == 1 else "rows")
             for axis in site.axes
             if axis.tensor.removesuffix(".weight") in subject.layers
             and axis.tensor.endswith(".weight")
             for segment in _segments(model, site, axis)
-        ]
-        found[name] = np.mean(parts, axis=0)
+        )
     return found
+
+
+def _mean(parts: Iterable[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """Return the mean of matrices, without all of them in memory at once."""
+    pieces = iter(parts)
+    total, count = next(pieces).copy(), 1
+    for part in pieces:
+        total += part
+        count += 1
+    total /= count
+    return total
 
 
 def _segments(model: nn.Module, site: Site, axis: TensorAxis) -> list[Tensor]:
@@ -133,9 +143,7 @@ def activation_affinities(subject: Subject, model: nn.Module, solver: SolverSpec
     # A layer whose weight is used without calling it, as the first one of a GraphSAGE convolution,
     # has seen nothing; another layer reads the same features.
     return {
-        name: np.mean(
-            [affinity(s.correlation(), mode=solver.affinity) for s in streams if s.count], axis=0
-        )
+        name: _mean(affinity(s.correlation(), mode=solver.affinity) for s in streams if s.count)
         for name, streams in places.items()
     }
 
