@@ -67,11 +67,8 @@ def chunked_decayed(
     read = b.exp()[..., None] * q
     written = (k * (b[..., -1:] - b).exp()[..., None]).mT @ v
     kept = b[..., -1].exp()[..., None, None]
-    outputs, state = _initial_outputs(k, v, state)
-    for n in range(q.shape[2]):
-        outputs.append(read[:, :, n] @ state)
-        state = kept[:, :, n] * state + written[:, :, n]
-    return _joined(within + torch.stack(outputs, 2), length), state
+    carried, state = _carried(read, kept, written, _initial(k, v, state))
+    return _joined(within + carried, length), state
 
 
 @_in_full_precision
@@ -97,11 +94,8 @@ def chunked_gated(
     read = q * b.exp()
     written = (k * (b[..., -1:, :] - b).exp()).mT @ v
     kept = b[..., -1, :].exp()[..., None]
-    outputs, state = _initial_outputs(k, v, state)
-    for n in range(q.shape[2]):
-        outputs.append(read[:, :, n] @ state)
-        state = kept[:, :, n] * state + written[:, :, n]
-    return _joined(within + torch.stack(outputs, 2), length), state
+    carried, state = _carried(read, kept, written, _initial(k, v, state))
+    return _joined(within + carried, length), state
 
 
 @_in_full_precision
@@ -115,7 +109,7 @@ def chunked_delta(
     lower = (beta * (k @ k.mT)).tril(-1)
     u, w = _solved(lower, beta * v, beta * k)
     scores = (q @ k.mT).tril()
-    outputs, state = _initial_outputs(k, v, state)
+    outputs, state = [], _initial(k, v, state)
     for n in range(q.shape[2]):
         new = u[:, :, n] - w[:, :, n] @ state
         outputs.append(q[:, :, n] @ state + scores[:, :, n] @ new)
@@ -146,7 +140,7 @@ def chunked_gated_delta(
     read = grown * q
     written = ((b[..., -1:] - b).exp()[..., None] * k).mT
     kept = b[..., -1].exp()[..., None, None]
-    outputs, state = _initial_outputs(k, v, state)
+    outputs, state = [], _initial(k, v, state)
     for n in range(q.shape[2]):
         new = u[:, :, n] - w[:, :, n] @ state
         outputs.append(read[:, :, n] @ state + scores[:, :, n] @ new)
@@ -194,7 +188,7 @@ def chunked_generalized_delta(
     left = (after[..., -1:, :] - after).exp()
     written, erased = (k * left).mT @ v, (b * left).mT
     kept = after[..., -1, :].exp()[..., None]
-    outputs, state = _initial_outputs(k, v, state)
+    outputs, state = [], _initial(k, v, state)
     for n in range(q.shape[2]):
         new = u[:, :, n] + w[:, :, n] @ state
         outputs.append(read[:, :, n] @ state + scores[:, :, n] @ new)
@@ -234,8 +228,24 @@ def _solved(lower: Tensor, values: Tensor, keys: Tensor) -> tuple[Tensor, Tensor
     return solved[..., : values.shape[-1]], solved[..., values.shape[-1] :]
 
 
-def _initial_outputs(k: Tensor, v: Tensor, state: Tensor | None) -> tuple[list[Tensor], Tensor]:
-    if state is None:
-        batch, heads, _, _, keys = k.shape
-        state = k.new_zeros(batch, heads, keys, v.shape[-1])
-    return [], state
+def _initial(k: Tensor, v: Tensor, state: Tensor | None) -> Tensor:
+    if state is not None:
+        return state
+    batch, heads, _, _, keys = k.shape
+    return k.new_zeros(batch, heads, keys, v.shape[-1])
+
+
+def _carried(read: Tensor, kept: Tensor, written: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what chunks read of the state before them (B, H, N, C, W), and the last state.
+
+    Args:
+        read: Decayed queries (B, H, N, C, K).
+        kept: What a chunk leaves of the state, (B, H, N, K or 1, 1).
+        written: What it adds (B, H, N, K, W).
+        state: Before the first chunk (B, H, K, W).
+    """
+    outputs = []
+    for n in range(read.shape[2]):
+        outputs.append(read[:, :, n] @ state)
+        state = kept[:, :, n] * state + written[:, :, n]
+    return torch.stack(outputs, 2), state

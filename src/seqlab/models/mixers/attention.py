@@ -12,8 +12,7 @@ from seqlab.models.mixers.base import (
     Memory,
     Mixed,
     Mixer,
-    ShortConvs,
-    heads,
+    QueryKeyValue,
     joined_heads,
     rotated,
 )
@@ -27,20 +26,15 @@ class Attention(Mixer):
 
     def __init__(self, width: int, head_count: int, local: LocalMixing, *, rotary: bool) -> None:
         super().__init__()
-        self.head_count, self.rotary = head_count, rotary
-        self.q_proj = Projection(width, width, bias=False)
-        self.k_proj = Projection(width, width, bias=False)
-        self.v_proj = Projection(width, width, bias=False)
-        self.convs = ShortConvs((width,) * 3, active=local == "all")
+        self.rotary = rotary
+        self.inputs = QueryKeyValue(width, head_count, active=local == "all")
         self.out_proj = Projection(width, width, bias=False)
 
     def forward(
         self, x: Tensor, memory: Memory | None = None, start: int = 0, first: Tensor | None = None
     ) -> Mixed:
         """Attend to the tokens before and to the own one; see `Mixer.forward`."""
-        projected = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
-        mixed, past = self.convs(projected, None if memory is None else memory[2:])
-        q, k, v = (heads(part, self.head_count) for part in mixed)
+        q, k, v, past = self.inputs(x, None if memory is None else memory[2:])
         if self.rotary:
             q, k = rotated(q, start), rotated(k, start)
         mask = None
@@ -53,4 +47,4 @@ class Attention(Mixer):
 
     def state_size(self, length: int) -> int:
         """Return the numbers of keys and values."""
-        return 2 * length * self.out_proj.in_features + self.convs.kept
+        return 2 * length * self.out_proj.in_features + self.inputs.convs.kept

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlab.kernels.conv import causal_conv_silu
+from seqlab.models.mamba import Projection, RMSNorm
 
 # What a mixer remembers of a prefix; None before the first token.
 Memory = tuple[Tensor, ...]
@@ -109,6 +110,59 @@ class ShortConvs(nn.Module):
     def kept(self) -> int:
         """Numbers per sequence that decoding keeps."""
         return sum(conv.kept for conv in self.convs if isinstance(conv, ShortConv))
+
+
+class QueryKeyValue(nn.Module):
+    """Queries, keys and values of a sequence in heads, each through a short convolution.
+
+    Args:
+        width: Width D of the model, and of the values.
+        head_count: Heads H.
+        keys: Width of queries and keys together over heads; D unless told.
+        active: Whether the convolutions are on.
+        silu_without: Whether SiLU stays where they are off.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        head_count: int,
+        *,
+        keys: int | None = None,
+        active: bool,
+        silu_without: bool = False,
+    ) -> None:
+        super().__init__()
+        keys = keys or width
+        self.head_count = head_count
+        self.q_proj = Projection(width, keys, bias=False)
+        self.k_proj = Projection(width, keys, bias=False)
+        self.v_proj = Projection(width, width, bias=False)
+        self.convs = ShortConvs((keys, keys, width), active, silu_without)
+
+    def forward(self, x: Tensor, past: Memory | None) -> tuple[Tensor, Tensor, Tensor, Memory]:
+        """Return q, k (B, H, T, K) and v (B, H, T, W), and what the convolutions remember."""
+        projected = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
+        mixed, kept = self.convs(projected, past)
+        q, k, v = (heads(part, self.head_count) for part in mixed)
+        return q, k, v, kept
+
+
+class NormedOutput(nn.Module):
+    """Heads joined after a norm within each, times a swish gate where there is one, projected."""
+
+    def __init__(self, width: int, head_count: int, *, gated: bool) -> None:
+        super().__init__()
+        self.norm = RMSNorm(width // head_count, NORM_EPSILON)
+        self.gate_proj = Projection(width, width, bias=False) if gated else None
+        self.out_proj = Projection(width, width, bias=False)
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return (B, T, D) of heads y (B, H, T, W) and the mixer's input x (B, T, D)."""
+        out = joined_heads(self.norm(y))
+        if self.gate_proj is not None:
+            out = out * functional.silu(self.gate_proj(x))
+        return self.out_proj(out)
 
 
 def heads(x: Tensor, count: int) -> Tensor:

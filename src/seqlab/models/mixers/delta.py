@@ -9,17 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from seqlab.kernels.chunked import chunked_delta, chunked_gated_delta
-from seqlab.models.mamba import Projection, RMSNorm
+from seqlab.models.mamba import Projection
 from seqlab.models.mixers.base import (
-    NORM_EPSILON,
     UNIT_EPSILON,
     LocalMixing,
     Memory,
     Mixed,
     Mixer,
-    ShortConvs,
-    heads,
-    joined_heads,
+    NormedOutput,
+    QueryKeyValue,
 )
 
 # Steps of the decay that keep memory long where there are few heads: e^{-dt} is 0.999 to 0.990.
@@ -41,27 +39,21 @@ class DeltaNet(Mixer):
         self, width: int, head_count: int, local: LocalMixing, *, gated: bool = False
     ) -> None:
         super().__init__()
-        self.head_count, self.gated = head_count, gated
-        self.q_proj = Projection(width, width, bias=False)
-        self.k_proj = Projection(width, width, bias=False)
-        self.v_proj = Projection(width, width, bias=False)
-        self.convs = ShortConvs((width,) * 3, active=local != "none", silu_without=True)
+        self.head_count, self.width, self.gated = head_count, width, gated
+        active = local != "none"
+        self.inputs = QueryKeyValue(width, head_count, active=active, silu_without=True)
         self.beta_proj = Projection(width, head_count, bias=False)
         if gated:
             self.decay_proj = Projection(width, head_count, bias=False)
             self.A_log = nn.Parameter(torch.zeros(head_count))
             self.dt_bias = nn.Parameter(torch.zeros(head_count))
-            self.gate_proj = Projection(width, width, bias=False)
-        self.norm = RMSNorm(width // head_count, NORM_EPSILON)
-        self.out_proj = Projection(width, width, bias=False)
+        self.output = NormedOutput(width, head_count, gated=gated)
 
     def forward(
         self, x: Tensor, memory: Memory | None = None, start: int = 0, first: Tensor | None = None
     ) -> Mixed:
         """Mix by writing differences; see `Mixer.forward`."""
-        projected = (self.q_proj(x), self.k_proj(x), self.v_proj(x))
-        mixed, past = self.convs(projected, None if memory is None else memory[1:])
-        q, k, v = (heads(part, self.head_count) for part in mixed)
+        q, k, v, past = self.inputs(x, None if memory is None else memory[1:])
         q = functional.normalize(q, dim=-1, eps=UNIT_EPSILON) * q.shape[-1] ** -0.5
         k = functional.normalize(k, dim=-1, eps=UNIT_EPSILON)
         beta = self.beta_proj(x).sigmoid().transpose(1, 2)
@@ -72,14 +64,11 @@ class DeltaNet(Mixer):
             y, state = chunked_gated_delta(q, k, v, beta, g, before)
         else:
             y, state = chunked_delta(q, k, v, beta, before)
-        out = joined_heads(self.norm(y))
-        if self.gated:
-            out = out * functional.silu(self.gate_proj(x))
-        return Mixed(self.out_proj(out), (state, *past))
+        return Mixed(self.output(y, x), (state, *past))
 
     def state_size(self, length: int) -> int:
         """Return the numbers of the matrix states."""
-        return self.out_proj.in_features**2 // self.head_count + self.convs.kept
+        return self.width**2 // self.head_count + self.inputs.convs.kept
 
     @torch.no_grad()
     def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
