@@ -9,17 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seqlab.claims import (
-    Claim,
-    ClaimFile,
-    Facts,
-    Needs,
-    evaluate,
-    load_claims,
-    load_tables,
-    unmet,
-    verdict_table,
-)
+from seqlab.claims import Facts, evaluate, load_tables, unmet, verdict_table
+from seqlab.claims_spec import Claim, ClaimFile, Needs, load_claims
 from seqlab.errors import UserError
 from seqlab.stats.contrast import FASTER_SLOWER, paired_contrast
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from seqlab.claims import load_claims
+from seqlab.claims_spec import load_claims
 
 ROOT = Path(__file__).resolve().parents[2]
 CLAIMS = sorted((ROOT / "config" / "claims").glob("*.yaml"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from seqlab.claims import evaluate, load_claims, load_tables, verdict_table
+from seqlab.claims import evaluate, load_tables, verdict_table
+from seqlab.claims_spec import load_claims
 from seqlab.paper.spec import ClaimsSpec
 from seqlab.plots.tables import write_table
 from seqlab.spec import Ins, Out

@@ -21,7 +21,6 @@ from seqlab.studies.codesign.profiles.spec import (
     LINEAR_AA,
     MEASURED,
     SIMULATED_ARMS,
-    TIMED_ARMS,
     ProfilesDrawSpec,
     ProfileSpec,
     ProfilesSpec,
@@ -125,7 +124,7 @@ def observations(devices: tuple[str, ...] = ("cpu",)) -> pd.DataFrame:
                         lost = (np.nan, "untold") if level == HERE else (value, np.nan)
                         place = (cell, "", "csr", level, arm, seed, TRAFFIC)
                         rows.append((*place, lost[0], "bytes", "simulated", device, lost[1]))
-                for arm in TIMED_ARMS:
+                for arm in (*SIMULATED_ARMS, LINEAR_AA):
                     value = 3 * np.exp(0.002 * rng.normal())
                     place = (cell, "", "csr", MEASURED, arm, seed, LATENCY)
                     rows.append((*place, value, "ms", "measured", device, np.nan))

@@ -21,10 +21,8 @@ from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Found,
     check_kernel,
-    counted,
     measure_arms,
     prepare,
-    simulated,
     sparsity,
 )
 from seqlab.studies.codesign.workbench.layouts import (
@@ -36,6 +34,7 @@ from seqlab.studies.codesign.workbench.layouts import (
     structural_affinities,
     worth,
 )
+from seqlab.studies.codesign.workbench.metrics import counted, simulated
 from seqlab.studies.codesign.workbench.names import ARMS
 from seqlab.studies.codesign.workbench.subject import linear_product
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import model_validator
 
 from seqlab.spec import Spec, setting
+
+if TYPE_CHECKING:
+    from seqlab.kernels.cachesim import Hierarchy
 
 
 class CacheSpec(Spec):
@@ -40,6 +44,14 @@ def check_caches(caches: Sequence[CacheSpec]) -> None:
         raise ValueError("lines of the caches must not get shorter from one to the next")
 
 
+def hierarchy_of(caches: Sequence[CacheSpec]) -> Hierarchy:
+    """Return empty simulated caches."""
+    # Settings are read while the graph is built, which must load neither numba nor torch.
+    from seqlab.kernels.cachesim import Hierarchy, Level
+
+    return Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
+
+
 def evicting(caches: Sequence[CacheSpec], device: str = "cpu") -> Callable[[], object]:
     """Return a call after which every line has to come from memory: it writes twice the last cache.
 
@@ -47,7 +59,6 @@ def evicting(caches: Sequence[CacheSpec], device: str = "cpu") -> Callable[[], o
         caches: Simulated ones, for a machine that does not tell its own.
         device: Whose caches are emptied.
     """
-    # Settings are read while the graph is built, which must not load torch.
     from seqlab.measure.latency import touch_buffer
     from seqlab.provenance.machine import describe_machine
 

@@ -24,12 +24,13 @@ from seqlab.studies.codesign.ablations.variants import (
     why_not_run,
 )
 from seqlab.studies.codesign.workbench.arms import Arm, relaid
-from seqlab.studies.codesign.workbench.bench import Bench, Found, Metrics, measure_arms, sparsity
+from seqlab.studies.codesign.workbench.bench import Bench, Found, measure_arms, sparsity
 from seqlab.studies.codesign.workbench.layouts import (
     measure_affinities,
     similarity,
     worth,
 )
+from seqlab.studies.codesign.workbench.metrics import Metrics
 from seqlab.studies.codesign.workbench.names import ALGO_ONLY
 from seqlab.studies.codesign.workbench.subject import Subject
 

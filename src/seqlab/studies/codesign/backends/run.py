@@ -23,15 +23,8 @@ from seqlab.studies.codesign.backends.spec import (
     BackendsRunSpec,
 )
 from seqlab.studies.codesign.workbench.arms import Arm
-from seqlab.studies.codesign.workbench.bench import (
-    Bench,
-    Found,
-    Metrics,
-    Prepared,
-    check_kernel,
-    latency_metric,
-    prepare,
-)
+from seqlab.studies.codesign.workbench.bench import Bench, Found, Prepared, check_kernel, prepare
+from seqlab.studies.codesign.workbench.metrics import Metrics, latency_metric
 from seqlab.studies.codesign.workbench.names import ITERATIVE, LINEAR_PT
 from seqlab.threads import fewer_threads
 

@@ -20,12 +20,12 @@ from seqlab.data.community_graph import CommunityGraph, draw_community_graph
 from seqlab.errors import UserError
 from seqlab.kernels import traces
 from seqlab.kernels.aggregate import Adjacency
-from seqlab.kernels.cachesim import Counts, Hierarchy, Level
+from seqlab.kernels.cachesim import Counts
 from seqlab.layout.affinity import StreamingCorrelation, affinity
 from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
 from seqlab.models.graph_network import normalized_adjacency
-from seqlab.studies.codesign.caches import CacheSpec
+from seqlab.studies.codesign.caches import CacheSpec, hierarchy_of
 from seqlab.studies.codesign.controls.spec import DenseSpec, RunSpec, SparseSpec
 
 DENSE, SPARSE = "dense", "sparse"
@@ -175,7 +175,7 @@ def check_products(found: dict[str, Product], kernel: str) -> dict[str, float]:
 
 def simulated(product: Product, caches: tuple[CacheSpec, ...]) -> Counts:
     """Return what one call misses in caches that start empty."""
-    hierarchy = Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
+    hierarchy = hierarchy_of(caches)
     for piece in product.trace():
         hierarchy.access(*piece)
     return hierarchy.counts()

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from seqlab.errors import UserError
-from seqlab.kernels.cachesim import Counts, Hierarchy, Level
+from seqlab.kernels.cachesim import Counts
 from seqlab.kernels.traces import Piece
 from seqlab.layout.node_orders import node_order
 from seqlab.layout.permutation import Permutation
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import CacheSpec, evicting
+from seqlab.studies.codesign.caches import CacheSpec, evicting, hierarchy_of
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.drawn_graph import DrawnGraph, GraphProduct, draw_graph
 from seqlab.studies.codesign.intervention.spec import (
@@ -35,13 +35,8 @@ from seqlab.studies.codesign.intervention.spec import (
     InterventionRunSpec,
     clamp_level,
 )
-from seqlab.studies.codesign.workbench.bench import (
-    Found,
-    Metrics,
-    counted,
-    latency_metric,
-    time_quietly,
-)
+from seqlab.studies.codesign.workbench.bench import Found, time_quietly
+from seqlab.studies.codesign.workbench.metrics import Metrics, counted, latency_metric
 
 # A hit rate this near the one asked for is that one.
 _NEAR = 0.005
@@ -160,7 +155,7 @@ def _measure(
 
 def simulated_call(pieces: list[Piece], caches: tuple[CacheSpec, ...], *, warm: bool) -> Counts:
     """Return the counts of one call, in empty caches or in those that the same call left."""
-    hierarchy = Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
+    hierarchy = hierarchy_of(caches)
     for _ in range(1 + warm):
         hierarchy.reset()
         for piece in pieces:

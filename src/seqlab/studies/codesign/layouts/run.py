@@ -23,16 +23,13 @@ from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
     Found,
-    Metrics,
     check_kernel,
-    counted,
     in_sequence,
-    latency_metric,
     prepare,
-    simulated,
     time_quietly,
 )
 from seqlab.studies.codesign.workbench.layouts import Order, worth
+from seqlab.studies.codesign.workbench.metrics import Metrics, counted, latency_metric, simulated
 from seqlab.studies.codesign.workbench.subject import Product, Subject
 
 # Seed of the layouts of a model: they are the same in every run.

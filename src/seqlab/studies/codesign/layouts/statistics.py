@@ -164,7 +164,7 @@ def _correlation(
         reason = f"{x} and {y} are known of {len(flat[0])} layouts"
         if len(flat[0]) >= 4:
             fixed = next(c for k, c in ((0, x), (1, y)) if np.ptp(flat[0][:, k]) < _FIXED)
-            reason = f"{fixed} is the same in every layout"
+            reason = f"{fixed} is the same in every layout, within {_FIXED:g}"
         return row | {"n": len(flat[0]), "verdict": DEGENERATE, "reason": reason, "test": "none"}
     if len(groups) == 1:
         return row | _over_layouts(groups[0], ranked, spec, rng)
@@ -255,7 +255,9 @@ def _mediation(
     known = table.dropna(subset=["q_newman", mediator, LATENCY])
     found: Mediation | None = None
     if known.empty or np.ptp(known[mediator]) < _FIXED:
-        reason = f"{mediator} is the same in every layout: nothing can go through it"
+        reason = (
+            f"{mediator} is the same in every layout, within {_FIXED:g}: nothing can go through it"
+        )
     else:
         clusters = known["graph"].to_numpy() if known["graph"].nunique() > 1 else None
         # Centred by graph instead of dummies for graphs (Frisch and Waugh 1933): the same

@@ -20,14 +20,9 @@ from seqlab.studies.codesign.pareto.names import (
 )
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, relaid
-from seqlab.studies.codesign.workbench.bench import (
-    Bench,
-    Found,
-    check_kernel,
-    latency_metric,
-    prepare,
-)
+from seqlab.studies.codesign.workbench.bench import Bench, Found, check_kernel, prepare
 from seqlab.studies.codesign.workbench.layouts import original_order
+from seqlab.studies.codesign.workbench.metrics import latency_metric
 from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
 _UNPRUNED = (names.DENSE, names.DENSE_AA, names.PERMUTE_ONLY)

@@ -14,6 +14,7 @@ from typing import Any
 
 from seqlab.kernels.cachesim import Hierarchy, Level
 from seqlab.provenance.record import Metric
+from seqlab.studies.codesign.caches import evicting
 from seqlab.studies.codesign.profiles.spec import (
     HERE,
     KERNEL,
@@ -23,15 +24,8 @@ from seqlab.studies.codesign.profiles.spec import (
     ProfilesRunSpec,
 )
 from seqlab.studies.codesign.workbench.arms import Arm
-from seqlab.studies.codesign.workbench.bench import (
-    Bench,
-    Found,
-    Metrics,
-    check_kernel,
-    in_sequence,
-    latency_metric,
-    prepare,
-)
+from seqlab.studies.codesign.workbench.bench import Bench, Found, check_kernel, in_sequence, prepare
+from seqlab.studies.codesign.workbench.metrics import Metrics, latency_metric
 from seqlab.studies.codesign.workbench.names import LINEAR_PT
 from seqlab.studies.codesign.workbench.subject import Product
 
@@ -68,6 +62,7 @@ def measure_profiles(bench: Bench, spec: ProfilesRunSpec, machine: Mapping[str, 
         {name: in_sequence(part) for name, part in products.items()},
         spec.repeats,
         f"{KERNEL}/{MEASURED}",
+        before_each=evicting(bench.spec.caches, bench.subject.device),
     )
     found.add_latency(f"{KERNEL}/{MEASURED}/site_latency", latency, loads)
     for name in arms:

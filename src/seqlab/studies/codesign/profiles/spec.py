@@ -15,7 +15,6 @@ from seqlab.studies.codesign.workbench.spec import WorkbenchSpec
 KERNEL = "csr"
 LINEAR_AA = f"{LINEAR_PT}_aa"
 SIMULATED_ARMS = (ALGO_ONLY, LINEAR_PT, ITERATIVE)
-TIMED_ARMS = (*SIMULATED_ARMS, LINEAR_AA)
 # The caches of the machine that runs, as its system tells them; and what is measured on it.
 HERE, MEASURED = "here", "measured"
 

@@ -16,14 +16,13 @@ from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.bench import (
     Bench,
     Found,
-    Metrics,
     Prepared,
     check_kernel,
     in_sequence,
-    latency_metric,
     prepare,
 )
 from seqlab.studies.codesign.workbench.mamba import MambaSubject
+from seqlab.studies.codesign.workbench.metrics import Metrics, latency_metric
 from seqlab.studies.codesign.workbench.subject import forward_pass
 from seqlab.threads import fewer_threads
 

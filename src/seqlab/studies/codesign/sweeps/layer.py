@@ -27,18 +27,14 @@ from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.sweeps.spec import LayerSpec
 from seqlab.studies.codesign.workbench import names
-from seqlab.studies.codesign.workbench.bench import (
-    PRODUCT_TOLERANCE,
-    Bench,
-    Found,
-    latency_metric,
-)
+from seqlab.studies.codesign.workbench.bench import PRODUCT_TOLERANCE, Bench, Found
 from seqlab.studies.codesign.workbench.layouts import (
     activation_affinities,
     random_order,
     solve_order,
 )
 from seqlab.studies.codesign.workbench.mamba import MambaSubject
+from seqlab.studies.codesign.workbench.metrics import latency_metric
 from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 
 ORIGINAL, AGAIN, RANDOM, OURS = "original", "original_aa", "random", "ours"

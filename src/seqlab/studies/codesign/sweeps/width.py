@@ -31,7 +31,8 @@ from seqlab.provenance.machine import describe_machine
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.sweeps.spec import SweepsRunSpec, WidthSpec
-from seqlab.studies.codesign.workbench.bench import Found, latency_metric, time_quietly
+from seqlab.studies.codesign.workbench.bench import Found, time_quietly
+from seqlab.studies.codesign.workbench.metrics import latency_metric
 
 CSR, GATHER, DENSE = "csr", "gather", "dense"
 RANDOM, AGAIN, CLUSTERED = "random", "random_aa", "clustered"

@@ -7,8 +7,7 @@ for all arms that compute it, and dropped with the run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from seqlab.errors import UserError
-from seqlab.kernels.cachesim import Counts, Hierarchy, Level
 from seqlab.layout.permutation import Permutation
 from seqlab.measure.latency import Latency, Warmup, measure_interleaved
 from seqlab.measure.load import ForeignLoad, measure_quietly
@@ -25,7 +23,7 @@ from seqlab.models.masks import density
 from seqlab.models.permuting import Layout
 from seqlab.models.sparse_linear import use_kernel, weight_matrix
 from seqlab.provenance.record import Check, Metric
-from seqlab.studies.codesign.caches import CacheSpec, evicting
+from seqlab.studies.codesign.caches import evicting
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, build_arms, pruning
@@ -40,6 +38,13 @@ from seqlab.studies.codesign.workbench.layouts import (
     solve_order,
     worth,
 )
+from seqlab.studies.codesign.workbench.metrics import (
+    Metrics,
+    counted,
+    latency_metric,
+    simulated,
+    traffic_metric,
+)
 from seqlab.studies.codesign.workbench.names import DENSE_KERNEL
 from seqlab.studies.codesign.workbench.spec import BenchTimingSpec, WorkbenchSpec
 from seqlab.studies.codesign.workbench.subject import Product, Score, Subject
@@ -47,7 +52,6 @@ from seqlab.threads import fewer_threads
 
 # Relative difference of fp32 logits between a sparse product and the dense one.
 PRODUCT_TOLERANCE = 1e-3
-Metrics = dict[str, Metric]
 Calls = dict[str, Callable[[], object]]
 
 
@@ -398,67 +402,3 @@ def in_sequence(products: Sequence[Product]) -> Callable[[], object]:
             product.call()
 
     return call
-
-
-def simulated(products: Iterable[Product], caches: Sequence[CacheSpec]) -> list[Counts]:
-    """Return what each product misses in caches that start empty.
-
-    On as many threads as torch has: traces and simulator hold no lock of the interpreter.
-    """
-
-    def one(product: Product) -> Counts:
-        hierarchy = Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
-        for piece in product.trace():
-            hierarchy.access(*piece)
-        return hierarchy.counts()
-
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(one, products))
-
-
-def counted(counts: Sequence[Counts]) -> Metrics:
-    """Return hit rates per level and traffic, summed over products.
-
-    A hit rate is hits over lookups of that level; where nothing reaches a level it is null. A
-    layout that makes the first cache hit more leaves the second one the loads that are hard, so
-    that its rate may fall; `L1_L2_share`, of all loads and stores what the first two serve, has no
-    such flaw.
-    """
-    metrics: Metrics = {}
-    if len(counts[0].levels) > 1:
-        looked_up = sum(c.levels[0].accesses for c in counts)
-        left = sum(c.levels[1].misses for c in counts)
-        metrics["L1_L2_share"] = Metric(
-            value=1 - left / looked_up if looked_up else None,
-            unit="1",
-            provenance="simulated",
-            reason=None if looked_up else "nothing was loaded or stored",
-        )
-    for level in range(len(counts[0].levels)):
-        name = counts[0].levels[level].name
-        seen = sum(c.levels[level].accesses for c in counts)
-        hits = sum(c.levels[level].hits for c in counts)
-        metrics[f"{name}_hit_rate"] = Metric(
-            value=hits / seen if seen else None,
-            unit="1",
-            provenance="simulated",
-            reason=None if seen else f"nothing reached {name}",
-        )
-        metrics[f"{name}_misses"] = Metric(value=seen - hits, unit="lines", provenance="simulated")
-    metrics["dram_bytes"] = Metric(
-        value=sum(c.dram_bytes for c in counts), unit="bytes", provenance="simulated"
-    )
-    return metrics
-
-
-def latency_metric(latency: Latency, arm: str) -> Metric:
-    """Return the median of a run in milliseconds."""
-    return Metric(value=latency.median_s(arm) * 1e3, unit="ms", provenance="measured")
-
-
-def traffic_metric(dram_bytes: Metric, latency: Metric) -> Metric:
-    """Return simulated bytes over measured time, in GB/s; simulated, for its bytes are."""
-    assert dram_bytes.value is not None and latency.value is not None
-    return Metric(
-        value=dram_bytes.value / latency.value * 1e-6, unit="GB/s", provenance="simulated"
-    )
