@@ -284,7 +284,7 @@ def _mediation(
         for effect in ("acme", "ade", "total", "proportion"):
             yield base | {
                 "contrast": effect,
-                "metric": "bca",
+                "metric": "percentile",
                 "n": len(known),
                 "verdict": DEGENERATE,
                 "reason": reason,
