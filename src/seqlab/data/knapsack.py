@@ -194,3 +194,14 @@ def encode(instances: Instances, ids: KnapsackIds) -> Batch:
     item = np.full_like(sequence, -1)
     item[:, start + 1 : start + 2 * items : 2] = np.arange(items)
     return Batch(sequence, labels, {"item": item})
+
+
+def decode(batch: Batch, ids: KnapsackIds) -> Instances:
+    """Return the instances of sequences that `encode` made."""
+    items = (batch.input_ids.shape[1] - 4) // 4
+    pairs = batch.input_ids[:, 2 : 2 + 2 * items]
+    return Instances(
+        capacity=batch.input_ids[:, 1] - _FIRST,
+        weights=pairs[:, 0::2] - ids.first_weight,
+        values=pairs[:, 1::2] - ids.first_value,
+    )

@@ -33,6 +33,9 @@ class MqarLaw:
         filler: What stands where nothing is asked: any id but the keys of the sequence, any id, or
             0. A filler that equals a key makes a newer, false pair with its successor.
         power: Exponent a of the law a (s + 1)^(a - 1) of slots; 1 spreads queries evenly.
+        keys: First id and one past the last id that keys come from; all of their half unless told.
+        values: The same of values.
+        subset: Ids that a single sequence draws from, half of them keys; all unless told.
     """
 
     vocab_size: int
@@ -40,6 +43,9 @@ class MqarLaw:
     pairs: int
     filler: Filler = "nonkey"
     power: float = 0.01
+    keys: tuple[int, int] | None = None
+    values: tuple[int, int] | None = None
+    subset: int | None = None
 
     def __post_init__(self) -> None:
         if self.filler not in ("nonkey", "uniform", "zero"):
@@ -51,11 +57,19 @@ class MqarLaw:
                 f"length {self.length} does not hold {self.pairs} pairs and as many queries",
                 fix="use an even length of at least 4 tokens per pair",
             )
-        if self.pairs >= self.vocab_size // 2:
-            raise UserError(
-                f"{self.vocab_size} ids do not hold {self.pairs} distinct keys",
-                fix="use a vocabulary of more than twice the pairs",
-            )
+        half = self.vocab_size // 2
+        for name, (first, end), (least, most) in (
+            ("keys", self.key_ids, (1, half)),
+            ("values", self.value_ids, (half, self.vocab_size)),
+        ):
+            if not least <= first <= end <= most:
+                raise UserError(f"{name} {first} to {end} are not within ids {least} to {most}")
+            drawn = min(end - first, self.subset // 2 if self.subset else end - first)
+            if self.pairs > drawn:
+                raise UserError(
+                    f"{drawn} ids are too few for {self.pairs} distinct {name}",
+                    fix="use a vocabulary of more than twice the pairs",
+                )
 
     @property
     def floor(self) -> float:
@@ -63,19 +77,90 @@ class MqarLaw:
         return 1 / self.pairs
 
     @property
-    def first_value(self) -> int:
-        """The least id that is a value."""
-        return self.vocab_size // 2
+    def key_ids(self) -> tuple[int, int]:
+        """First id of a key, and one past the last."""
+        return self.keys or (1, self.vocab_size // 2)
+
+    @property
+    def value_ids(self) -> tuple[int, int]:
+        """First id of a value, and one past the last."""
+        return self.values or (self.vocab_size // 2, self.vocab_size)
+
+
+@dataclass(frozen=True)
+class MarkedMqarLaw:
+    """The layout of the "architecture pentathlon", kept to show what its defects do.
+
+    Keys and values come from the same ids, and a query is a key followed by a marker, at which the
+    value is due: the answer needs what stood one token before, on both sides.
+
+    Attributes:
+        pairs: Pairs of key and value.
+        queries: Queries, keys drawn with replacement, almost uniformly.
+    """
+
+    pairs: int
+    queries: int = 16
+
+    def __post_init__(self) -> None:
+        if min(self.pairs, self.queries) < 1:
+            raise UserError("pairs and queries must be at least 1")
+
+    @property
+    def vocab_size(self) -> int:
+        """Four ids per pair, and the marker, the last one."""
+        return 4 * self.pairs + 1
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence."""
+        return 2 * (self.pairs + self.queries)
+
+    @property
+    def floor(self) -> float:
+        """Accuracy of one who knows the values of the sequence, and not whose they are."""
+        return 1 / self.pairs
 
 
 def draw_mqar(law: MqarLaw, count: int, rng: np.random.Generator) -> Batch:
     """Draw sequences; `facts["gap"]` is the distance from a query back to its value."""
+    # In blocks: the noise of 100,000 rows of a large vocabulary would take gigabytes.
+    rows = max(1, _NOISE // law.vocab_size)
+    blocks = [_draw(law, min(rows, count - first), rng) for first in range(0, count, rows)]
+    ids, labels, gap = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return Batch(ids, labels, {"gap": gap})
+
+
+def draw_marked_mqar(law: MarkedMqarLaw, count: int, rng: np.random.Generator) -> Batch:
+    """Draw sequences of the marked layout; `facts["gap"]` as for `draw_mqar`."""
+    content = (0, law.vocab_size - 1)
     rows = np.arange(count)[:, None]
-    keys = 1 + _distinct(law.first_value - 1, count, law.pairs, rng)
-    values = law.first_value + _distinct(law.vocab_size - law.first_value, count, law.pairs, rng)
+    keys = _pool(content, None, count, rng)[:, : law.pairs]
+    values = _pool(content, None, count, rng)[:, : law.pairs]
+    weights = np.arange(1, law.pairs + 1) ** -0.01
+    asked = rng.choice(law.pairs, size=(count, law.queries), p=weights / weights.sum())
+    ids = np.empty((count, law.length), np.int64)
+    ids[:, 0 : 2 * law.pairs : 2] = keys
+    ids[:, 1 : 2 * law.pairs : 2] = values
+    ids[:, 2 * law.pairs :: 2] = keys[rows, asked]
+    ids[:, 2 * law.pairs + 1 :: 2] = law.vocab_size - 1
+    markers = 2 * law.pairs + 1 + 2 * np.arange(law.queries)
+    labels, gap = np.full_like(ids, IGNORE), np.full_like(ids, -1)
+    labels[:, markers] = values[rows, asked]
+    gap[:, markers] = markers - (1 + 2 * asked)
+    return Batch(ids, labels, {"gap": gap})
+
+
+def _draw(law: MqarLaw, count: int, rng: np.random.Generator) -> tuple[Ids, Ids, Ids]:
+    """Return ids, labels and gaps of sequences."""
+    rows = np.arange(count)[:, None]
+    # In random order: the first ones of each sequence are its keys and its values.
+    key_pool = _pool(law.key_ids, law.subset, count, rng)
+    value_pool = _pool(law.value_ids, law.subset, count, rng)
+    keys, values = key_pool[:, : law.pairs], value_pool[:, : law.pairs]
     slots = _weighted_slots(law, count, rng)
     queries = 2 * law.pairs + 2 * slots
-    ids = _filler(law, keys, rng)
+    ids = _filler(law, key_pool, value_pool, rng)
     ids[:, 0 : 2 * law.pairs : 2] = keys
     ids[:, 1 : 2 * law.pairs : 2] = values
     ids[rows, queries] = keys
@@ -83,18 +168,13 @@ def draw_mqar(law: MqarLaw, count: int, rng: np.random.Generator) -> Batch:
     labels[rows, queries] = values
     gap = np.full_like(ids, -1)
     gap[rows, queries] = queries - (1 + 2 * np.arange(law.pairs))
-    return Batch(ids, labels, {"gap": gap})
+    return ids, labels, gap
 
 
-def _distinct(size: int, count: int, wanted: int, rng: np.random.Generator) -> Ids:
-    """Return (count, wanted) numbers below `size`, distinct in each row, in random order."""
-    # In blocks: the noise of 100,000 rows of a large vocabulary would take gigabytes.
-    rows = max(1, _NOISE // size)
-    blocks = [
-        np.argsort(rng.random((min(rows, count - first), size)), axis=1)[:, :wanted]
-        for first in range(0, count, rows)
-    ]
-    return np.concatenate(blocks)
+def _pool(ends: tuple[int, int], subset: int | None, count: int, rng: np.random.Generator) -> Ids:
+    """Return (count, P) the ids of one role that each sequence draws from, in random order."""
+    order = np.argsort(rng.random((count, ends[1] - ends[0])), axis=1)
+    return ends[0] + (order if subset is None else order[:, : subset // 2])
 
 
 def _weighted_slots(law: MqarLaw, count: int, rng: np.random.Generator) -> Ids:
@@ -108,17 +188,14 @@ def _weighted_slots(law: MqarLaw, count: int, rng: np.random.Generator) -> Ids:
     return np.argsort(times, axis=1)[:, : law.pairs]
 
 
-def _filler(law: MqarLaw, keys: Ids, rng: np.random.Generator) -> Ids:
-    shape = (len(keys), law.length)
+def _filler(law: MqarLaw, keys: Ids, values: Ids, rng: np.random.Generator) -> Ids:
+    count = len(keys)
     if law.filler == "zero":
-        return np.zeros(shape, np.int64)
-    if law.filler == "uniform":
-        return rng.integers(law.vocab_size, size=shape)
-    ids = rng.integers(law.vocab_size - law.pairs, size=shape)
-    # The r-th id that is no key: every key up to it moves it on by one.
-    for key in np.sort(keys, axis=1).T:
-        ids += ids >= key[:, None]
-    return ids
+        return np.zeros((count, law.length), np.int64)
+    free = keys if law.filler == "uniform" else keys[:, law.pairs :]
+    pool = np.concatenate((np.zeros((count, 1), np.int64), free, values), 1)
+    chosen = rng.integers(pool.shape[1], size=(count, law.length))
+    return np.take_along_axis(pool, chosen, 1)
 
 
 def dictionary_answers(law: MqarLaw, input_ids: Ids) -> Ids:
@@ -151,3 +228,11 @@ def _successors(law: MqarLaw, input_ids: Ids, newest: bool) -> Ids:
             after = input_ids[:, t + 1]
             known[rows, token] = after if newest else np.where(old < 0, after, old)
     return answers
+
+
+def marked_answers(law: MarkedMqarLaw, input_ids: Ids) -> Ids:
+    """Return (B, T) the value of the key before each token: right for every query."""
+    keys, values = (input_ids[:, start : 2 * law.pairs : 2] for start in (0, 1))
+    before = np.roll(input_ids, 1, axis=1)
+    pair = (before[:, :, None] == keys[:, None]).argmax(2)
+    return np.take_along_axis(values, pair, 1)

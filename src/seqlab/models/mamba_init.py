@@ -32,14 +32,16 @@ def init_weights(model: MambaForCausalLM, seed: int) -> MambaForCausalLM:
     _normal(model.backbone.embeddings.weight, config.initializer_range, generator)
     for block in model.blocks():
         block.norm.weight.fill_(1.0)
-        _init_mixer(block.mixer, config, generator)
+        init_mixer(block.mixer, config, generator)
     model.backbone.norm_f.weight.fill_(1.0)
     if not config.tie_word_embeddings:
         _normal(model.lm_head.weight, config.initializer_range, generator)
     return model
 
 
-def _init_mixer(mixer: MambaMixer, config: MambaConfig, generator: torch.Generator) -> None:
+@torch.no_grad()
+def init_mixer(mixer: MambaMixer, config: MambaConfig, generator: torch.Generator) -> None:
+    """Draw the weights of one mixer anew; see `init_weights`."""
     _normal(mixer.in_proj.weight, config.initializer_range, generator)
     _kaiming(mixer.conv1d.weight, 1.0, generator)
     _normal(mixer.x_proj.weight, config.initializer_range, generator)

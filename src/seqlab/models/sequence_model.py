@@ -41,6 +41,8 @@ class SequenceModelConfig:
             MLP follows from it.
         local: Short convolutions and token shifts.
         positions: Learned positions of the vanilla Transformer.
+        frozen_embeddings: Whether embeddings stay the random directions that they start as, so that
+            ids which training never shows mean as much as all others.
     """
 
     architecture: str
@@ -51,6 +53,7 @@ class SequenceModelConfig:
     layer_parameters: int = 160_000
     local: LocalMixing = "native"
     positions: int = 0
+    frozen_embeddings: bool = False
 
     def __post_init__(self) -> None:
         if self.local not in ("native", "all", "none"):
@@ -120,6 +123,7 @@ class SequenceModel(nn.Module):
         self.embeddings = nn.Embedding(
             config.vocab_size, config.width, _weight=torch.zeros(config.vocab_size, config.width)
         )
+        self.embeddings.weight.requires_grad_(not config.frozen_embeddings)
         self.positions = None
         if config.architecture == "vanilla":
             self.positions = nn.Embedding(
@@ -205,7 +209,8 @@ def parameter_counts(model: SequenceModel) -> dict[str, int]:
 def init_sequence_model(model: SequenceModel, seed: int) -> SequenceModel:
     """Draw every weight anew from one seed; returns the same model.
 
-    Embeddings, positions and matrices: normal with 0.02, what writes into the residual with
+    Embeddings, positions and matrices: normal with 0.02 (frozen embeddings: of the norm that these
+    have on average, in random directions), what writes into the residual with
     0.02 / sqrt(2 L); short convolutions: uniform as PyTorch's; biases 0, norms 1; then what mixers
     set themselves. Draws are made in float32 on the CPU.
     """
@@ -219,6 +224,9 @@ def init_sequence_model(model: SequenceModel, seed: int) -> SequenceModel:
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
             normal(module.weight, INIT_STD)
+            if config.frozen_embeddings and module is model.embeddings:
+                length = INIT_STD * math.sqrt(config.width)
+                module.weight.mul_(length / module.weight.norm(dim=1, keepdim=True))
         elif isinstance(module, nn.Linear):
             written = name.endswith(("out_proj", "mlp.down"))
             normal(module.weight, residual if written else INIT_STD)

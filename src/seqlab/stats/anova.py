@@ -93,6 +93,54 @@ def two_way(
     return Anova((effects[0], effects[1], effects[2]), residual, residual_df, int(y.size), log)
 
 
+def permutation_p(
+    values: ArrayLike,
+    first: Sequence[object],
+    second: Sequence[object],
+    *,
+    rng: np.random.Generator,
+    permutations: int,
+) -> FloatArray:
+    """Return p of both factors and their interaction when values are exchanged within `second`.
+
+    Under "the first factor changes nothing" values of one level of the second are exchangeable.
+    Exchanges leave the sums of the second factor as they are: its p says nothing, and is NaN.
+
+    Args:
+        values: Shape (n,), one value per run, analysed as they are.
+        first: Level of the first factor for each value.
+        second: Level of the second factor for each value.
+        rng: Source of the permutations.
+        permutations: How many; p is at least 1 / (permutations + 1).
+
+    Raises:
+        ValueError: As `two_way`.
+    """
+    y = np.asarray(values, dtype=np.float64)
+    wanted = [e.f for e in two_way(y, first, second, names=("a", "b"), log=False).effects]
+    one, a, b = np.ones((y.size, 1)), _dummies(first), _dummies(second)
+    cross = (a[:, :, None] * b[:, None, :]).reshape(y.size, -1)
+    designs = ([one, b], [one, a], [one, a, b], [one, a, b, cross])
+    bases = [np.linalg.qr(np.hstack(design))[0] for design in designs]
+    degrees = (a.shape[1], b.shape[1], cross.shape[1])
+    residual_df = y.size - bases[3].shape[1]
+    text = np.array([str(level) for level in second])
+    shuffled = np.empty((y.size, permutations))
+    for level in np.unique(text):
+        own = np.flatnonzero(text == level)
+        order = np.argsort(rng.random((own.size, permutations)), axis=0)
+        shuffled[own] = y[own][order]
+    total = (shuffled**2).sum(0)
+    without_a, without_b, both, full = (total - ((q.T @ shuffled) ** 2).sum(0) for q in bases)
+    sums = (without_a - both, without_b - both, both - full)
+    found = np.full(3, np.nan)
+    for place in (0, 2):
+        f = (sums[place] / degrees[place]) / (full / residual_df)
+        # Equal arrangements differ by rounding alone.
+        found[place] = (1 + (f >= wanted[place] * (1 - 1e-9)).sum()) / (1 + permutations)
+    return found
+
+
 def _effect(name: str, sum_sq: float, df: int, residual: float, residual_df: int) -> Effect:
     if residual <= 0:
         raise ValueError("two-way analysis has no residual variance to test against")

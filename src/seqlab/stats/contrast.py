@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from seqlab.errors import UserError
 from seqlab.stats import multiplicity
 from seqlab.stats.equivalence import relative_bounds, tost
+from seqlab.stats.independent import Welch, welch
 from seqlab.stats.paired import PairedT, paired_t, sign_flip_test, wilcoxon_signed_rank
 
 Scale = Literal["difference", "log_ratio"]
@@ -195,6 +196,49 @@ def paired_contrast(
     if test.status == "ok":
         contrast = _tested(contrast, test, a - b)
     return _decided(contrast)
+
+
+def independent_contrast(
+    treatment: ArrayLike,
+    control: ArrayLike,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    labels: Labels = LOWER_HIGHER,
+) -> tuple[Contrast, Welch]:
+    """Compare two arms of independent runs by Welch's test; also return the test itself.
+
+    Args:
+        treatment: Shape (n,); run-level values.
+        control: Shape (m,).
+        margin: Equivalence margin in the unit of the data.
+        alpha: Level of the tests; one minus the coverage of the interval.
+        labels: Words for a negative and a positive difference.
+
+    Raises:
+        ValueError: The margin is not positive, or a sample is empty.
+    """
+    if not margin > 0:
+        raise ValueError(f"the equivalence margin must be positive, got {margin}")
+    test = welch(treatment, control, alpha)
+    contrast = Contrast(
+        scale="difference",
+        labels=labels,
+        alpha=alpha,
+        n=test.n,
+        estimate=test.estimate,
+        margin=margin,
+        noise_limit=None,
+        test="Welch t",
+        ci_low=test.ci_low,
+        ci_high=test.ci_high,
+        statistic=test.t,
+        p_raw=test.p,
+        p_corrected=test.p,
+        tost_p=test.tost_p(-margin, margin),
+        degenerate_reason=test.reason,
+    )
+    return _decided(contrast), test
 
 
 def _tested(contrast: Contrast, test: PairedT, difference: NDArray[np.float64]) -> Contrast:

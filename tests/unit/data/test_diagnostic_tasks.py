@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from seqlab.data import flip_flop, knapsack
+from seqlab.data import flip_flop, knapsack, mqar
 from seqlab.data.diagnostic import IGNORE, accuracy
 from seqlab.data.flip_flop import FlipFlopLaw, automaton_answers, draw_flip_flop
 from seqlab.data.knapsack import (
@@ -17,6 +17,7 @@ from seqlab.data.knapsack import (
     KnapsackIds,
     KnapsackLaw,
     best_sets,
+    decode,
     draw_instances,
     encode,
     greedy_sets,
@@ -24,10 +25,13 @@ from seqlab.data.knapsack import (
 )
 from seqlab.data.mqar import (
     Filler,
+    MarkedMqarLaw,
     MqarLaw,
     context_answers,
     dictionary_answers,
+    draw_marked_mqar,
     draw_mqar,
+    marked_answers,
     recency_answers,
 )
 from seqlab.errors import UserError
@@ -126,6 +130,46 @@ def test_mqar_solvers() -> None:
     assert abs(guessed - SMALL.floor) < 3.5 * error
 
 
+@pytest.mark.parametrize("filler", ("nonkey", "uniform"))
+def test_mqar_ids_can_be_restricted(filler: Filler) -> None:
+    law = MqarLaw(64, 24, 4, filler, keys=(1, 9), values=(40, 48))
+    batch = draw_mqar(law, 300, rng())
+    allowed = {0, *range(1, 9), *range(40, 48)}
+    assert set(np.unique(batch.input_ids)) == allowed
+    assert set(np.unique(batch.labels)) == {IGNORE, *range(40, 48)}
+    assert accuracy(dictionary_answers(law, batch.input_ids), batch) == 1.0
+
+
+def test_mqar_sequences_can_draw_from_subsets() -> None:
+    law = MqarLaw(64, 48, 4, subset=16)
+    batch = draw_mqar(law, 300, rng())
+    found = [len(set(row) - {0}) for row in batch.input_ids]
+    assert max(found) <= 16
+    assert len(np.unique(batch.input_ids)) == 64
+
+
+def test_mqar_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqar, "_NOISE", 64 * 10)
+    batch = draw_mqar(SMALL, 25, rng())
+    assert batch.input_ids.shape == (25, 48)
+    assert accuracy(dictionary_answers(SMALL, batch.input_ids), batch) == 1.0
+
+
+def test_marked_mqar_asks_behind_a_key() -> None:
+    law = MarkedMqarLaw(pairs=6, queries=6)
+    batch = draw_marked_mqar(law, 400, rng())
+    assert (law.vocab_size, law.length) == (25, 24)
+    marker = law.vocab_size - 1
+    for ids, labels, gap in zip(batch.input_ids, batch.labels, batch.facts["gap"], strict=True):
+        pairs = dict(zip(ids[0:12:2], ids[1:12:2], strict=True))
+        assert len(pairs) == 6 and marker not in ids[:12]
+        asked = np.flatnonzero(labels != IGNORE)
+        assert list(asked) == [13, 15, 17, 19, 21, 23]
+        assert all(ids[t] == marker and pairs[ids[t - 1]] == labels[t] for t in asked)
+        assert all(ids[t - gap[t]] == labels[t] for t in asked)
+    assert accuracy(marked_answers(law, batch.input_ids), batch) == 1.0
+
+
 def test_filler_that_may_equal_keys_misleads_induction() -> None:
     law = MqarLaw(64, 48, 4, "uniform")
     batch = draw_mqar(law, 3000, rng(6))
@@ -136,7 +180,7 @@ def test_filler_that_may_equal_keys_misleads_induction() -> None:
 
 @pytest.mark.parametrize(
     ("law", "message"),
-    [((64, 47, 4), "length 47"), ((64, 12, 4), "length 12"), ((8, 64, 4), "8 ids")],
+    [((64, 47, 4), "length 47"), ((64, 12, 4), "length 12"), ((8, 64, 4), "3 ids are too few")],
 )
 def test_mqar_laws_that_cannot_be_are_refused(law: tuple[int, int, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -238,6 +282,14 @@ def test_knapsack_sequences_are_laid_out_as_said() -> None:
         assert list(labels[14:23:2]) == list(wanted)
         assert labels[23] - ids.first_answer == found.values[row][best[row]].sum()
         assert (labels != IGNORE).sum() == 6
+
+
+def test_knapsack_sequences_can_be_read_back() -> None:
+    found = draw_instances(KnapsackLaw(5), 40, rng())
+    ids = KnapsackIds(capacity=20, weight=10, value=10, answer=80)
+    again = decode(encode(found, ids), ids)
+    assert (again.capacity == found.capacity).all()
+    assert (again.weights == found.weights).all() and (again.values == found.values).all()
 
 
 def test_knapsack_statistics_are_those_of_the_specification() -> None:

@@ -34,8 +34,11 @@ SIZES = {
     "rwkv7": ((96, 90_112), (192, 319_488)),
     "retention": ((128, 90_496), (200, 318_208)),
     "gla": ((144, 91_584), (240, 322_432)),
+    "mamba": ((64, 90_176), (112, 319_616)),
 }
 LOCAL: tuple[LocalMixing, ...] = ("native", "all", "none")
+# Mamba has no form without its convolution.
+FORMS = [(a, local) for a in ARCHITECTURES for local in LOCAL if (a, local) != ("mamba", "none")]
 
 
 def config(architecture: str, **changes: object) -> SequenceModelConfig:
@@ -81,8 +84,7 @@ def test_architectures_have_equal_parameters() -> None:
     assert max(sizes) / min(sizes) <= 1.02
 
 
-@pytest.mark.parametrize("local", LOCAL)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "local"), FORMS)
 def test_later_tokens_do_not_reach_earlier_outputs(architecture: str, local: LocalMixing) -> None:
     made, ids = model(architecture, local=local), tokens()
     changed = torch.cat((ids[:, :41], (ids[:, 41:] + 1) % VOCAB), 1)
@@ -92,8 +94,7 @@ def test_later_tokens_do_not_reach_earlier_outputs(architecture: str, local: Loc
     assert not torch.equal(before[:, 41:], after[:, 41:])
 
 
-@pytest.mark.parametrize("local", LOCAL)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "local"), FORMS)
 def test_a_carried_state_continues_the_sequence(architecture: str, local: LocalMixing) -> None:
     made, ids = model(architecture, torch.float64, local=local), tokens()
     with torch.no_grad():
@@ -185,3 +186,17 @@ def test_unknown_names_and_shapes_are_refused() -> None:
         make_mixer("rope", 32, 3, "native", 0)
     with pytest.raises(UserError, match="no MLP"):
         mlp_width(config("lstm", layer_parameters=1000))
+
+
+def test_mamba_needs_its_convolution() -> None:
+    with pytest.raises(UserError, match="without its convolution"):
+        make_mixer("mamba", 32, 2, "none", 0)
+
+
+def test_frozen_embeddings_are_directions_of_one_length() -> None:
+    made = init_sequence_model(SequenceModel(config("rope", frozen_embeddings=True)), 0)
+    lengths = made.embeddings.weight.norm(dim=1)
+    torch.testing.assert_close(lengths, torch.full_like(lengths, 0.02 * math.sqrt(32)))
+    assert not made.embeddings.weight.requires_grad
+    made.head(made(tokens(8))).sum().backward()
+    assert made.embeddings.weight.grad is None and made.norm.weight.grad is not None

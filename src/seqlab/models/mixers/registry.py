@@ -11,6 +11,7 @@ from seqlab.models.mixers.attention import Attention
 from seqlab.models.mixers.base import LocalMixing, Mixer
 from seqlab.models.mixers.delta import DeltaNet
 from seqlab.models.mixers.gla import GatedLinearAttention
+from seqlab.models.mixers.mamba import Mamba
 from seqlab.models.mixers.recurrent import Recurrent
 from seqlab.models.mixers.retention import Retention
 from seqlab.models.mixers.rwkv7 import Rwkv7
@@ -26,6 +27,7 @@ _MIXERS: dict[str, _Make] = {
     "rwkv7": lambda width, heads, local, layer: Rwkv7(width, heads, local, layer=layer),
     "retention": lambda width, heads, local, _layer: Retention(width, heads, local),
     "gla": lambda width, heads, local, _layer: GatedLinearAttention(width, heads, local),
+    "mamba": lambda width, _heads, local, _layer: Mamba(width, local),
 }
 ARCHITECTURES = tuple(_MIXERS)
 
