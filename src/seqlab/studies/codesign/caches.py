@@ -1,16 +1,12 @@
-"""Simulated caches as settings, and how those of the machine are emptied."""
+"""Simulated caches as settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from pydantic import model_validator
 
 from seqlab.spec import Spec, setting
-
-if TYPE_CHECKING:
-    from seqlab.kernels.cachesim import Hierarchy
 
 
 class CacheSpec(Spec):
@@ -42,31 +38,3 @@ def check_caches(caches: Sequence[CacheSpec]) -> None:
     lines = [cache.line for cache in caches]
     if lines != sorted(lines):
         raise ValueError("lines of the caches must not get shorter from one to the next")
-
-
-def hierarchy_of(caches: Sequence[CacheSpec]) -> Hierarchy:
-    """Return empty simulated caches."""
-    # Settings are read while the graph is built, which must load neither numba nor torch.
-    from seqlab.kernels.cachesim import Hierarchy, Level
-
-    return Hierarchy([Level(c.size, c.ways, c.line, c.name) for c in caches])
-
-
-def evicting(caches: Sequence[CacheSpec], device: str = "cpu") -> Callable[[], object]:
-    """Return a call after which every line has to come from memory: it writes twice the last cache.
-
-    Args:
-        caches: Simulated ones, for a machine that does not tell its own.
-        device: Whose caches are emptied.
-    """
-    from seqlab.measure.latency import touch_buffer
-    from seqlab.provenance.machine import describe_machine
-
-    if device == "cpu":
-        machine = describe_machine()
-        last = int(machine["l3_bytes"] or machine["l2_bytes"] or caches[-1].size)
-    else:
-        import torch
-
-        last = int(torch.cuda.get_device_properties(device).L2_cache_size)
-    return touch_buffer(2 * last, device)

@@ -25,8 +25,9 @@ from seqlab.layout.affinity import StreamingCorrelation, affinity
 from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
 from seqlab.models.graph_network import normalized_adjacency
-from seqlab.studies.codesign.caches import CacheSpec, hierarchy_of
+from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.controls.spec import DenseSpec, RunSpec, SparseSpec
+from seqlab.studies.codesign.memory import hierarchy_of
 
 DENSE, SPARSE = "dense", "sparse"
 ORIGINAL, AGAIN, RANDOM, SPECTRAL = "original", "original_aa", "random", "spectral"

@@ -21,7 +21,7 @@ from seqlab.kernels.traces import Piece
 from seqlab.layout.node_orders import node_order
 from seqlab.layout.permutation import Permutation
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import CacheSpec, evicting, hierarchy_of
+from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.drawn_graph import DrawnGraph, GraphProduct, draw_graph
 from seqlab.studies.codesign.intervention.spec import (
@@ -35,6 +35,7 @@ from seqlab.studies.codesign.intervention.spec import (
     InterventionRunSpec,
     clamp_level,
 )
+from seqlab.studies.codesign.memory import evicting, hierarchy_of
 from seqlab.studies.codesign.workbench.bench import Found, time_quietly
 from seqlab.studies.codesign.workbench.metrics import Metrics, counted, latency_metric
 

@@ -13,11 +13,11 @@ from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
 from seqlab.models.permuting import Layout
 from seqlab.provenance.record import Check, Metric
-from seqlab.studies.codesign.caches import evicting
 from seqlab.studies.codesign.canonical import in_layout, stream
 from seqlab.studies.codesign.drawn_graph import draw_graph
 from seqlab.studies.codesign.layouts.names import AGAIN, LAYOUT
 from seqlab.studies.codesign.layouts.spec import LayoutsRunSpec
+from seqlab.studies.codesign.memory import evicting
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm
 from seqlab.studies.codesign.workbench.bench import (

@@ -14,7 +14,7 @@ from typing import Any
 
 from seqlab.kernels.cachesim import Hierarchy, Level
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import evicting
+from seqlab.studies.codesign.memory import evicting
 from seqlab.studies.codesign.profiles.spec import (
     HERE,
     KERNEL,

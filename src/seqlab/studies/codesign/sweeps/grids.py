@@ -10,7 +10,7 @@ from seqlab.measure.load import measure_quietly
 from seqlab.measure.roofline import copy_bandwidth, matmul_roofline
 from seqlab.models.sparse_linear import weight_matrix
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import evicting
+from seqlab.studies.codesign.memory import evicting
 from seqlab.studies.codesign.sweeps.spec import BandwidthSpec, BatchSpec, level_name
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.bench import (

@@ -23,8 +23,8 @@ from seqlab.models.masks import density
 from seqlab.models.permuting import Layout
 from seqlab.models.sparse_linear import use_kernel, weight_matrix
 from seqlab.provenance.record import Check, Metric
-from seqlab.studies.codesign.caches import evicting
 from seqlab.studies.codesign.canonical import stream
+from seqlab.studies.codesign.memory import evicting
 from seqlab.studies.codesign.workbench import names
 from seqlab.studies.codesign.workbench.arms import Arm, build_arms, pruning
 from seqlab.studies.codesign.workbench.layouts import (

@@ -10,7 +10,8 @@ import torch
 from seqlab.kernels.cachesim import Counts
 from seqlab.measure.latency import Latency
 from seqlab.provenance.record import Metric
-from seqlab.studies.codesign.caches import CacheSpec, hierarchy_of
+from seqlab.studies.codesign.caches import CacheSpec
+from seqlab.studies.codesign.memory import hierarchy_of
 from seqlab.studies.codesign.workbench.subject import Product
 
 Metrics = dict[str, Metric]
