@@ -64,7 +64,7 @@ class MqarLaw:
         ):
             if not least <= first <= end <= most:
                 raise UserError(f"{name} {first} to {end} are not within ids {least} to {most}")
-            drawn = min(end - first, self.subset // 2 if self.subset else end - first)
+            drawn = end - first if self.subset is None else min(end - first, self.subset // 2)
             if self.pairs > drawn:
                 raise UserError(
                     f"{drawn} ids are too few for {self.pairs} distinct {name}",

@@ -74,11 +74,7 @@ def two_way(
     y = np.log(y) if log else y
     if not np.isfinite(y).all():
         raise ValueError("two-way analysis needs finite values")
-    a, b = _dummies(first), _dummies(second)
-    if min(a.shape[1], b.shape[1]) < 1 or not y.size == a.shape[0] == b.shape[0]:
-        raise ValueError("each factor needs at least two levels and one level per value")
-    one = np.ones((y.size, 1))
-    cross = (a[:, :, None] * b[:, None, :]).reshape(y.size, -1)
+    one, a, b, cross = _columns(first, second, y.size)
     full = np.hstack([one, a, b, cross])
     residual_df = y.size - full.shape[1]
     if np.linalg.matrix_rank(full) < full.shape[1] or residual_df < 1:
@@ -118,8 +114,7 @@ def permutation_p(
     """
     y = np.asarray(values, dtype=np.float64)
     wanted = [e.f for e in two_way(y, first, second, names=("a", "b"), log=False).effects]
-    one, a, b = np.ones((y.size, 1)), _dummies(first), _dummies(second)
-    cross = (a[:, :, None] * b[:, None, :]).reshape(y.size, -1)
+    one, a, b, cross = _columns(first, second, y.size)
     designs = ([one, b], [one, a], [one, a, b], [one, a, b, cross])
     bases = [np.linalg.qr(np.hstack(design))[0] for design in designs]
     degrees = (a.shape[1], b.shape[1], cross.shape[1])
@@ -147,6 +142,16 @@ def _effect(name: str, sum_sq: float, df: int, residual: float, residual_df: int
     f = (sum_sq / df) / (residual / residual_df)
     p = float(fdtrc(df, residual_df, f))
     return Effect(name, sum_sq, df, f, p, sum_sq / (sum_sq + residual))
+
+
+def _columns(
+    first: Sequence[object], second: Sequence[object], n: int
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the columns (n, ...) of the mean, of both factors and of their interaction."""
+    a, b = _dummies(first), _dummies(second)
+    if min(a.shape[1], b.shape[1]) < 1 or not n == a.shape[0] == b.shape[0]:
+        raise ValueError("each factor needs at least two levels and one level per value")
+    return np.ones((n, 1)), a, b, (a[:, :, None] * b[:, None, :]).reshape(n, -1)
 
 
 def _dummies(levels: Sequence[object]) -> FloatArray:

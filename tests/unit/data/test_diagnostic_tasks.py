@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,6 +147,21 @@ def test_mqar_sequences_can_draw_from_subsets() -> None:
     found = [len(set(row) - {0}) for row in batch.input_ids]
     assert max(found) <= 16
     assert len(np.unique(batch.input_ids)) == 64
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"subset": 0}, "0 ids are too few"),
+        ({"subset": 7}, "3 ids are too few"),
+        ({"keys": (0, 9)}, "keys 0 to 9"),
+        ({"values": (30, 50)}, "values 30 to 50"),
+        ({"keys": (1, 4)}, "3 ids are too few"),
+    ],
+)
+def test_mqar_ids_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        MqarLaw(64, 48, 4, **changes)
 
 
 def test_mqar_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

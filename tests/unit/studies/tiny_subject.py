@@ -43,7 +43,7 @@ SPEC = WorkbenchSpec(
         CacheSpec(name="L2", size=8192, ways=8),
     ),
     solver=SolverSpec(method="spectral_balanced", node_order="multilevel"),
-    # One: a process may have fewer threads left than when this was imported, but never fewer.
+    # One: another test of the process may have left fewer threads than there were at import.
     timing=BenchTimingSpec(warmup_max=1, max_foreign_load=64, attempts=1, threads=1),
     gate=1e-10,
 )
