@@ -37,7 +37,6 @@ def clear_failure(outputs: list[Path]) -> None:
 def status(root: Path, scale: str) -> str:
     """Return a summary of one scale: done, failed with its log, not run with its reason."""
     at = "" if scale == "laptop" else f"{scale}/"
-    claims = root / f"results/{at}tables/claims.csv"
     lines = [f"scale {scale}"]
     for folder, suffix in ((f"figures/{at}", ".pdf"), (f"results/{at}tables/", ".csv")):
         done = sorted(path.stem for path in (root / folder).glob(f"*{suffix}"))
@@ -48,11 +47,14 @@ def status(root: Path, scale: str) -> str:
             lines.append(f"    log: {note['log']}")
     for step, count in _made_by_older_code(root, scale).items():
         lines.append(f"  unpacked, made by other code than today's: {count} output(s) of {step}")
-    if claims.is_file():
+    for claims in sorted((root / f"results/{scale}").glob("*/claims.csv")):
         with claims.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         counts = Counter(row["verdict"] for row in rows)
-        lines.append("  claims: " + ", ".join(f"{n} {v}" for v, n in sorted(counts.items())))
+        lines.append(
+            f"  claims of {claims.parent.name}: "
+            + ", ".join(f"{n} {v}" for v, n in sorted(counts.items()))
+        )
         reasons = Counter(row["reason"] for row in rows if row["verdict"] == "not_run")
         lines += [f"    not_run ({count}): {reason}" for reason, count in sorted(reasons.items())]
     return "\n".join(lines)

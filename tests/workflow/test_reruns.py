@@ -14,7 +14,12 @@ CI = ("--profile", "workflow/profiles/ci")
 SCAN = "src/seqlab/kernels/scan_numba.py"
 FIGURE = {"paper_number_figure", "paper_draw_contact_sheet"}
 END = {"paper_merge_manifest", "all"}
-CLAIMS = {"paper_judge_claims", "paper_draw_claims", "paper_draw_contact_sheet"}
+CLAIMS = {
+    "paper_judge_claims",
+    "paper_join_claims",
+    "paper_draw_claims",
+    "paper_draw_contact_sheet",
+}
 ANALYSIS = (
     {
         "codesign_collect_quantization",

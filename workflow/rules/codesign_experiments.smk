@@ -39,8 +39,8 @@ rule codesign_run_experiment:
         runtime=720,
     params:
         step=step_of("run", "experiment"),
-        spec=step_spec("run", "experiment"),
-        code=step_code("run", "experiment"),
+        spec=study_step_spec("codesign", "run", "experiment"),
+        code=study_step_code("codesign", "run", "experiment"),
         device=config["device"],
     shell:
         "python -m seqlab codesign {params.step}"
@@ -100,8 +100,8 @@ rule codesign_analyse_experiment:
         runtime=10,
     params:
         step=step_of("analyse", "experiment"),
-        spec=step_spec("analyse", "experiment"),
-        code=step_code("analyse", "experiment"),
+        spec=study_step_spec("codesign", "analyse", "experiment"),
+        code=study_step_code("codesign", "analyse", "experiment"),
     shell:
         "python -m seqlab codesign {params.step}"
         " --spec {params.spec:q} --code {params.code}"
@@ -130,8 +130,8 @@ rule codesign_draw_experiment:
         runtime=10,
     params:
         step=step_of("draw", "artefact"),
-        spec=step_spec("draw", "artefact"),
-        code=step_code("draw", "artefact"),
+        spec=study_step_spec("codesign", "draw", "artefact"),
+        code=study_step_code("codesign", "draw", "artefact"),
     shell:
         "python -m seqlab codesign {params.step}"
         " --spec {params.spec:q} --code {params.code}"
@@ -161,8 +161,8 @@ rule codesign_tabulate_experiment:
         runtime=10,
     params:
         step=step_of("tabulate", "artefact"),
-        spec=step_spec("tabulate", "artefact"),
-        code=step_code("tabulate", "artefact"),
+        spec=study_step_spec("codesign", "tabulate", "artefact"),
+        code=study_step_code("codesign", "tabulate", "artefact"),
     shell:
         "python -m seqlab codesign {params.step}"
         " --spec {params.spec:q} --code {params.code}"

@@ -223,19 +223,17 @@ def caption_template(wildcards):
     return f"workflow/report/{number}.rst"
 
 
-def claim_files(wildcards):
-    """Return the claims of every study."""
-    return [f"config/claims/{study}.yaml" for study in study_names()]
-
-
 def claim_tables(wildcards):
-    """Return the statistics that claims are judged by."""
+    """Return the statistics that a study's claims are judged by."""
+    scale, study = wildcards.scale, wildcards.study
+    tables = settings(study, scale).claim_tables
+    return [f"results/{scale}/{study}/{table}" for table in tables]
+
+
+def claims_of_studies(wildcards):
+    """Return the verdicts of every study."""
     scale = scale_of(wildcards)
-    return [
-        f"results/{scale}/{study}/{table}"
-        for study in study_names()
-        for table in settings(study, scale).claim_tables
-    ]
+    return [f"results/{scale}/{study}/claims.csv" for study in study_names()]
 
 
 def facts_spec(group, step):
@@ -280,13 +278,12 @@ def every_name():
 
 
 def items_of_study(study):
-    """Return the files of every item of a study, and the claims."""
+    """Return the files of every item of a study, and its claims."""
     scale = config["scale"]
     paper = settings("paper", scale)
     items = {**paper.figures, **paper.tables}
     numbers = [number for number, item in items.items() if item.study == study]
-    at = "" if scale == "laptop" else f"{scale}/"
-    return [*files_of_items(numbers), f"results/{at}tables/claims.csv"]
+    return [*files_of_items(numbers), f"results/{scale}/{study}/claims.csv"]
 
 
 def files_of_target(study, target):
@@ -350,16 +347,14 @@ def step_of(verb, wildcard):
     return lambda wildcards: f"{verb}_{wildcards[wildcard]}"
 
 
-def step_spec(verb, wildcard):
-    """Return a params function: the settings of that step."""
-    return lambda wildcards: spec("codesign", f"{verb}_{wildcards[wildcard]}")(
-        wildcards
-    )
+def study_step_spec(study, verb, wildcard):
+    """Return a params function: the settings of the step of a verb for what a wildcard names."""
+    return lambda wildcards: spec(study, f"{verb}_{wildcards[wildcard]}")(wildcards)
 
 
-def step_code(verb, wildcard):
+def study_step_code(study, verb, wildcard):
     """Return a params function: the fingerprint of that step."""
-    return lambda wildcards: code("codesign", f"{verb}_{wildcards[wildcard]}")
+    return lambda wildcards: code(study, f"{verb}_{wildcards[wildcard]}")
 
 
 def assets_of_cell(wildcards):

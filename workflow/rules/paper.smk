@@ -8,6 +8,7 @@ Outputs: figures/, results/tables/ (other scales in folders of their own), resul
 wildcard_constraints:
     figure=choices(settings("paper", "laptop").names("figures")),
     table=choices(settings("paper", "laptop").names("tables")),
+    study=choices(study_names()),
 
 
 # Targets on the command line, at the configured scale: `figures`, and each number and alias.
@@ -122,16 +123,16 @@ rule paper_write_caption:
 
 rule paper_judge_claims:
     input:
-        claims=claim_files,
+        claims="config/claims/{study}.yaml",
         tables=claim_tables,
     output:
-        csv="results/{at}tables/claims.csv",
-        md="results/{at}tables/claims.md",
-        tex="results/{at}tables/claims.tex",
+        csv="results/{scale}/{study}/claims.csv",
+        md="results/{scale}/{study}/claims.md",
+        tex="results/{scale}/{study}/claims.tex",
     log:
-        "logs/{at}paper/judge_claims.log",
+        "logs/{scale}/paper/judge_claims/{study}.log",
     benchmark:
-        "logs/{at}paper/judge_claims.jsonl"
+        "logs/{scale}/paper/judge_claims/{study}.jsonl"
     conda:
         "../../envs/cpu.yaml"
     threads: 1
@@ -147,6 +148,35 @@ rule paper_judge_claims:
         "python -m seqlab paper judge_claims"
         " --spec {params.spec:q} --code {params.code} --device {params.device}"
         " --claims {input.claims:q} --tables {input.tables:q}"
+        " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q}"
+        " > {log:q} 2>&1"
+
+
+rule paper_join_claims:
+    input:
+        tables=claims_of_studies,
+    output:
+        csv="results/{at}tables/claims.csv",
+        md="results/{at}tables/claims.md",
+        tex="results/{at}tables/claims.tex",
+    log:
+        "logs/{at}paper/join_claims.log",
+    benchmark:
+        "logs/{at}paper/join_claims.jsonl"
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 1
+    resources:
+        gpu=0,
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=spec("paper", "join_claims"),
+        code=code("paper", "join_claims"),
+    shell:
+        "python -m seqlab paper join_claims"
+        " --spec {params.spec:q} --code {params.code}"
+        " --tables {input.tables:q}"
         " --csv {output.csv:q} --md {output.md:q} --tex {output.tex:q}"
         " > {log:q} 2>&1"
 
