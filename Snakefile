@@ -38,6 +38,14 @@ rule all:
         every_item(config["scale"]),
 
 
+onstart:
+    # Whenever a job has ended, Snakemake 9.27 starts one more timer that looks for jobs each second from then
+    # on: after 150 jobs this takes a tenth of a core from what is timed. Only a limit on the rate of jobs needs
+    # it, and a single machine has none.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 onsuccess:
     shell("python -m seqlab status --scale {config[scale]}")
 
