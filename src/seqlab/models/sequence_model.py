@@ -2,7 +2,7 @@
 
 Token embedding, tied with the head; layers x += mixer(norm(x)), x += mlp(norm(x)) with a SwiGLU of
 a width that makes the parameters of all architectures equal; a last norm. Learned positions are
-added to the embedding of the vanilla Transformer alone.
+added to the embedding of the vanilla Transformer alone, fixed ones to that of its control.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from seqlab.models.mixers.base import NORM_EPSILON, LocalMixing, Memory, Mixed, 
 from seqlab.models.mixers.registry import make_mixer
 
 INIT_STD = 0.02
+_SINUSOID_BASE = 10_000.0
 # Widths of the MLP are multiples of this.
 _MLP_MULTIPLE = 8
 
@@ -43,6 +44,9 @@ class SequenceModelConfig:
         positions: Learned positions of the vanilla Transformer.
         frozen_embeddings: Whether embeddings stay the random directions that they start as, so that
             ids which training never shows mean as much as all others.
+        embedding_std: Standard deviation of initial embeddings and positions.
+        linear_std: The same of matrices; 0.02 is for wide models. In narrow ones it leaves
+            attention flat and what layers write lost beside the embedding.
     """
 
     architecture: str
@@ -54,10 +58,14 @@ class SequenceModelConfig:
     local: LocalMixing = "native"
     positions: int = 0
     frozen_embeddings: bool = False
+    embedding_std: float = INIT_STD
+    linear_std: float = INIT_STD
 
     def __post_init__(self) -> None:
         if self.local not in ("native", "all", "none"):
             raise UserError(f"unknown local mixing {self.local!r}", fix="native, all or none")
+        if min(self.embedding_std, self.linear_std) <= 0:
+            raise UserError("standard deviations of initial weights must be above 0")
         if min(self.vocab_size, self.width, self.layers, self.heads) < 1:
             raise UserError("vocabulary, width, layers and heads must be at least 1")
 
@@ -149,6 +157,9 @@ class SequenceModel(nn.Module):
         hidden = self.embeddings(input_ids)
         if self.positions is not None:
             hidden = hidden + self._positions(self.positions, start, input_ids.shape[1])
+        elif self.config.architecture == "vanilla_sin":
+            size = self.config.embedding_std
+            hidden = hidden + sinusoids(start, input_ids.shape[1], hidden, size)
         first = None
         for block, memory in zip(self.layers(), before or [None] * len(self.blocks), strict=True):
             hidden, kept, first = block(hidden, memory, start, first)
@@ -173,6 +184,20 @@ class SequenceModel(nn.Module):
                 fix="allocate positions for the longest sequence that is tested",
             )
         return table.weight[start : start + length]
+
+
+def sinusoids(start: int, length: int, like: Tensor, size: float) -> Tensor:
+    """Return fixed positions (T, D) of type and device of `like` (..., D) (Vaswani et al. 2017).
+
+    Their root mean square is `size`, that of learned ones at their start: at 0.7 they would drown
+    the tokens.
+    """
+    half = like.shape[-1] // 2
+    rates = _SINUSOID_BASE ** (-torch.arange(half, device=like.device, dtype=torch.float32) / half)
+    at = torch.arange(start, start + length, device=like.device, dtype=torch.float32)
+    angles = at[:, None] * rates
+    both = torch.cat((angles.sin(), angles.cos()), -1)
+    return (math.sqrt(2) * size * both).to(like.dtype)
 
 
 def mlp_width(config: SequenceModelConfig) -> int:
@@ -209,10 +234,10 @@ def parameter_counts(model: SequenceModel) -> dict[str, int]:
 def init_sequence_model(model: SequenceModel, seed: int) -> SequenceModel:
     """Draw every weight anew from one seed; returns the same model.
 
-    Embeddings, positions and matrices: normal with 0.02 (frozen embeddings: of the norm that these
-    have on average, in random directions), what writes into the residual with
-    0.02 / sqrt(2 L); short convolutions: uniform as PyTorch's; biases 0, norms 1; then what mixers
-    set themselves. Draws are made in float32 on the CPU.
+    Embeddings, positions and matrices: normal with the deviations of the config (frozen embeddings:
+    of the norm that these have on average, in random directions), what writes into the residual
+    with that of matrices / sqrt(2 L); short convolutions: uniform as PyTorch's; biases 0, norms 1;
+    then what mixers set themselves. Draws are made in float32 on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -220,16 +245,16 @@ def init_sequence_model(model: SequenceModel, seed: int) -> SequenceModel:
         weight.copy_(std * torch.randn(weight.shape, generator=generator))
 
     config = model.config
-    residual = INIT_STD / math.sqrt(2 * config.layers)
+    residual = config.linear_std / math.sqrt(2 * config.layers)
     for name, module in model.named_modules():
         if isinstance(module, nn.Embedding):
-            normal(module.weight, INIT_STD)
+            normal(module.weight, config.embedding_std)
             if config.frozen_embeddings and module is model.embeddings:
-                length = INIT_STD * math.sqrt(config.width)
+                length = config.embedding_std * math.sqrt(config.width)
                 module.weight.mul_(length / module.weight.norm(dim=1, keepdim=True))
         elif isinstance(module, nn.Linear):
             written = name.endswith(("out_proj", "mlp.down"))
-            normal(module.weight, residual if written else INIT_STD)
+            normal(module.weight, residual if written else config.linear_std)
             if module.bias is not None:
                 module.bias.zero_()
         elif isinstance(module, RMSNorm | nn.GroupNorm):

@@ -1,4 +1,4 @@
-"""Nine architectures in one skeleton: sizes, causality, carried state, initial weights."""
+"""Architectures in one skeleton: sizes, causality, carried state, initial weights."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from seqlab.errors import UserError
 from seqlab.models.mixers.base import LocalMixing
 from seqlab.models.mixers.registry import ARCHITECTURES, make_mixer
 from seqlab.models.sequence_model import (
+    INIT_STD,
     SequenceModel,
     SequenceModelConfig,
     SequenceState,
     init_sequence_model,
     mlp_width,
     parameter_counts,
+    sinusoids,
 )
 
 VOCAB = 256
@@ -28,6 +30,8 @@ SIZES = {
     "lstm": ((64, 91_456), (72, 320_128)),
     "gru": ((104, 90_176), (160, 321_664)),
     "vanilla": ((152, 91_456), (248, 322_176)),
+    "vanilla_sin": ((152, 91_456), (248, 322_176)),
+    "nope": ((152, 91_456), (248, 322_176)),
     "rope": ((152, 91_456), (248, 322_176)),
     "deltanet": ((144, 90_240), (240, 319_744)),
     "gated_deltanet": ((120, 89_480), (200, 322_312)),
@@ -200,3 +204,39 @@ def test_frozen_embeddings_are_directions_of_one_length() -> None:
     assert not made.embeddings.weight.requires_grad
     made.head(made(tokens(8))).sum().backward()
     assert made.embeddings.weight.grad is None and made.norm.weight.grad is not None
+
+
+def test_fixed_positions_tell_places_apart_and_are_as_large_as_learned_ones() -> None:
+    made = sinusoids(3, 40, torch.zeros(1, 32, dtype=torch.float64), INIT_STD)
+    assert made.shape == (40, 32) and made.dtype == torch.float64
+    assert made.square().mean().sqrt().item() == pytest.approx(INIT_STD, rel=1e-6)
+    torch.testing.assert_close(made[5:], sinusoids(8, 35, made, INIT_STD))
+    assert torch.cdist(made, made).fill_diagonal_(1).min() > 1e-3
+    # By the formula: the first channel turns by one radian a token.
+    wanted = math.sqrt(2) * INIT_STD * math.sin(3)
+    assert made[0, 0].item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_without_positions_attention_cannot_tell_orders_apart() -> None:
+    # Its last output is that of a set: exchange what came before.
+    ids = tokens(20)
+    turned = torch.cat((ids[:, :19].flip(1), ids[:, 19:]), 1)
+    apart = {}
+    for name in ("nope", "vanilla_sin", "rope", "vanilla"):
+        made = model(name, torch.float64, layers=1)
+        with torch.no_grad():
+            apart[name] = float((made(ids)[:, -1] - made(turned)[:, -1]).abs().max())
+    assert apart["nope"] < 1e-12
+    assert min(value for name, value in apart.items() if name != "nope") > 1e-6
+
+
+def test_initial_deviations_are_those_of_the_config() -> None:
+    shape = config("rope", width=64, embedding_std=0.1, linear_std=0.07)
+    made = init_sequence_model(SequenceModel(shape), 0)
+    assert made.embeddings.weight.std().item() == pytest.approx(0.1, rel=0.03)
+    for name, parameter in made.named_parameters():
+        if parameter.ndim == 2 and "proj" in name:
+            wanted = 0.07 / (2 if name.endswith("out_proj.weight") else 1)
+            assert parameter.std().item() == pytest.approx(wanted, rel=0.05), name
+    with pytest.raises(UserError, match="above 0"):
+        config("rope", linear_std=0.0)

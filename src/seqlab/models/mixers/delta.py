@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlab.kernels.chunked import chunked_delta, chunked_gated_delta
+from seqlab.kernels import linear_attention
 from seqlab.models.mamba import Projection
 from seqlab.models.mixers.base import (
     UNIT_EPSILON,
@@ -61,9 +61,9 @@ class DeltaNet(Mixer):
         if self.gated:
             steps = functional.softplus(self.decay_proj(x) + self.dt_bias)
             g = (-self.A_log.exp() * steps).transpose(1, 2)
-            y, state = chunked_gated_delta(q, k, v, beta, g, before)
+            y, state = linear_attention.gated_delta(q, k, v, beta, g, before)
         else:
-            y, state = chunked_delta(q, k, v, beta, before)
+            y, state = linear_attention.delta(q, k, v, beta, before)
         return Mixed(self.output(y, x), (state, *past))
 
     def state_size(self, length: int) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlab.kernels.chunked import GATE_MIN, chunked_gated
+from seqlab.kernels import linear_attention
+from seqlab.kernels.chunked import GATE_MIN
 from seqlab.models.mamba import Projection
 from seqlab.models.mixers.base import (
     LocalMixing,
@@ -39,7 +40,7 @@ class GatedLinearAttention(Mixer):
         q, k, v, past = self.inputs(x, None if memory is None else memory[1:])
         logits = heads(self.decay_up(self.decay_down(x)), self.head_count)
         g = (functional.logsigmoid(logits) / _NORMALIZER).clamp(min=GATE_MIN)
-        y, state = chunked_gated(
+        y, state = linear_attention.gated(
             q * q.shape[-1] ** -0.5, k, v, g, None if memory is None else memory[0]
         )
         return Mixed(self.output(y, x), (state, *past))

@@ -21,6 +21,9 @@ _MIXERS: dict[str, _Make] = {
     "lstm": lambda width, _heads, local, _layer: Recurrent(width, local, kind=nn.LSTM),
     "gru": lambda width, _heads, local, _layer: Recurrent(width, local, kind=nn.GRU),
     "vanilla": lambda width, heads, local, _layer: Attention(width, heads, local, rotary=False),
+    # Controls of positions: fixed ones, added to the embedding, and none.
+    "vanilla_sin": lambda width, heads, local, _layer: Attention(width, heads, local, rotary=False),
+    "nope": lambda width, heads, local, _layer: Attention(width, heads, local, rotary=False),
     "rope": lambda width, heads, local, _layer: Attention(width, heads, local, rotary=True),
     "deltanet": lambda width, heads, local, _layer: DeltaNet(width, heads, local),
     "gated_deltanet": lambda width, heads, local, _layer: DeltaNet(width, heads, local, gated=True),

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from seqlab.kernels.chunked import chunked_decayed
+from seqlab.kernels import linear_attention
 from seqlab.models.mixers.base import (
     LocalMixing,
     Memory,
@@ -36,7 +36,7 @@ class Retention(Mixer):
         q, k = rotated(q, start) * q.shape[-1] ** -0.5, rotated(k, start)
         decays = [math.log1p(-(2.0 ** (-5 - head))) for head in range(self.head_count)]
         g = torch.tensor(decays, dtype=x.dtype, device=x.device)[None, :, None]
-        y, state = chunked_decayed(
+        y, state = linear_attention.decayed(
             q, k, v, g.expand(q.shape[:3]), None if memory is None else memory[0]
         )
         return Mixed(self.output(y, x), (state, *past))

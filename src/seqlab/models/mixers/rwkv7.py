@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlab.kernels.chunked import GENERALIZED_GATE_MIN, chunked_generalized_delta
+from seqlab.kernels import linear_attention
+from seqlab.kernels.chunked import GENERALIZED_GATE_MIN
 from seqlab.models.mamba import Projection
 from seqlab.models.mixers.base import (
     UNIT_EPSILON,
@@ -88,7 +89,7 @@ class Rwkv7(Mixer):
         k = k * (1 + (rate - 1) * self.k_a)
         r, k, v, w, rate = (heads(part, self.head_count) for part in (r, k, v, w, rate))
         state = None if memory is None else memory[0]
-        y, state = chunked_generalized_delta(r, k, v, -removed, removed * rate, w, state)
+        y, state = linear_attention.generalized_delta(r, k, v, -removed, removed * rate, w, state)
         own = (r * k * self.r_k[:, None]).sum(-1, keepdim=True) * v
         normed = self.norm(joined_heads(y).flatten(0, 1)).unflatten(0, x.shape[:2])
         out = (normed + joined_heads(own)) * self.gate(x_of["g"], "sigmoid")
