@@ -100,7 +100,9 @@ def permutation_p(
     """Return p of both factors and their interaction when values are exchanged within `second`.
 
     Under "the first factor changes nothing" values of one level of the second are exchangeable.
-    Exchanges leave the sums of the second factor as they are: its p says nothing, and is NaN.
+    Exchanges leave the sums of the second factor as they are: its p says nothing, and is NaN. Under
+    "there is no interaction" what the additive model leaves is exchangeable (Freedman and Lane
+    1983), and that is what is exchanged for the third one.
 
     Args:
         values: Shape (n,), one value per run, analysed as they are.
@@ -115,22 +117,24 @@ def permutation_p(
     y = np.asarray(values, dtype=np.float64)
     wanted = [e.f for e in two_way(y, first, second, names=("a", "b"), log=False).effects]
     one, a, b, cross = _columns(first, second, y.size)
-    designs = ([one, b], [one, a], [one, a, b], [one, a, b, cross])
+    designs = ([one, b], [one, a, b], [one, a, b, cross])
     bases = [np.linalg.qr(np.hstack(design))[0] for design in designs]
     degrees = (a.shape[1], b.shape[1], cross.shape[1])
-    residual_df = y.size - bases[3].shape[1]
+    residual_df = y.size - bases[2].shape[1]
     text = np.array([str(level) for level in second])
-    shuffled = np.empty((y.size, permutations))
+    order = np.empty((y.size, permutations), dtype=np.int64)
     for level in np.unique(text):
         own = np.flatnonzero(text == level)
-        order = np.argsort(rng.random((own.size, permutations)), axis=0)
-        shuffled[own] = y[own][order]
-    total = (shuffled**2).sum(0)
-    without_a, without_b, both, full = (total - ((q.T @ shuffled) ** 2).sum(0) for q in bases)
-    sums = (without_a - both, without_b - both, both - full)
+        order[own] = own[np.argsort(rng.random((own.size, permutations)), axis=0)]
+    left = y - bases[1] @ (bases[1].T @ y)
     found = np.full(3, np.nan)
-    for place in (0, 2):
-        f = (sums[place] / degrees[place]) / (full / residual_df)
+    for place, exchanged, (smaller, larger) in ((0, y, (0, 1)), (2, left, (1, 2))):
+        shuffled = exchanged[order]
+        without, with_it, full = (
+            (shuffled**2).sum(0) - ((bases[k].T @ shuffled) ** 2).sum(0)
+            for k in (smaller, larger, 2)
+        )
+        f = ((without - with_it) / degrees[place]) / (full / residual_df)
         # Equal arrangements differ by rounding alone.
         found[place] = (1 + (f >= wanted[place] * (1 - 1e-9)).sum()) / (1 + permutations)
     return found

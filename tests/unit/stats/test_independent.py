@@ -123,6 +123,21 @@ def test_permutations_find_what_was_planted(effect: float, interaction: float) -
         assert p[2] < 0.01
 
 
+def test_an_effect_of_the_first_factor_is_no_interaction() -> None:
+    found = [
+        permutation_p(
+            table["y"],
+            [*table["a"]],
+            [*table["b"]],
+            rng=np.random.default_rng(seed),
+            permutations=199,
+        )[2]
+        for seed in range(60)
+        for table in [crossed(2.0, 0, seed)]
+    ]
+    assert stats.kstest(found, "uniform").pvalue > 1e-3
+
+
 def test_permutation_p_is_uniform_without_an_effect() -> None:
     found = []
     for seed in range(60):
