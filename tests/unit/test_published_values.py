@@ -60,6 +60,10 @@ def pattern(values: list[str]) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.]){'(?:' + alternatives + ')'}(?![\w]|\.\d)")
 
 
+# Sections of a specification, as settings name their source.
+CITED = re.compile(r"\w+\.md \d+(\.\d+)*(, \d+(\.\d+)*)*")
+
+
 def test_there_is_something_to_look_for() -> None:
     assert len(literals()) > 50
 
@@ -68,6 +72,7 @@ def test_a_published_value_would_be_found() -> None:
     value = next(iter(literals()))
     assert pattern([value]).search(f"latency_ms: {value}")
     assert not pattern([value]).search(f"latency_ms: 1{value}7")
+    assert CITED.sub("", 'source="codesign.md 2.19", 2.2') == 'source="", 2.2'
 
 
 @pytest.mark.parametrize("folder", ["src", "config", "workflow", "docs", "tests", "."])
@@ -79,7 +84,7 @@ def test_no_published_value_stands_outside_the_claims(folder: str) -> None:
         if top != folder or name == "tests/unit/test_published_values.py":
             continue
         for number, line in enumerate((ROOT / name).read_text("utf-8").splitlines(), 1):
-            for match in wanted.findall(line):
+            for match in wanted.findall(CITED.sub("", line)):
                 if (name, match) not in ALLOWED:
                     found.append(f"{name}:{number}: {match} in {line.strip()[:80]!r}")
     assert not found, "\n".join(found)

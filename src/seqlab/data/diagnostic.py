@@ -38,6 +38,44 @@ class Batch:
         return self.labels != IGNORE
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model said to each query of a batch, in order of rows and positions.
+
+    Attributes:
+        nll: Negative log-likelihood of the right answer in nats, (Q,) float64.
+        predictions: Most likely id, (Q,) int64.
+        labels: Right answers, (Q,) int64.
+        rows: Sequence of each query, (Q,) int64.
+        positions: Place of each query in its sequence, (Q,) int64.
+        among: Most likely id of those that were allowed, (Q,) int64; None where all were.
+    """
+
+    nll: np.ndarray
+    predictions: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    positions: np.ndarray
+    among: np.ndarray | None = None
+
+    @property
+    def right(self) -> np.ndarray:
+        """Whether each answer is right, (Q,) bool."""
+        return np.asarray(self.predictions == self.labels)
+
+    def metrics(self) -> dict[str, float]:
+        """Return `loss` (mean nats), `accuracy`, and `exact`: the share of sequences without a
+        wrong answer.
+        """
+        wrong = np.bincount(self.rows, weights=~self.right)
+        asked = np.bincount(self.rows) > 0
+        return {
+            "loss": float(self.nll.mean()),
+            "accuracy": float(self.right.mean()),
+            "exact": float((wrong[asked] == 0).mean()),
+        }
+
+
 def accuracy(predicted: Ids, batch: Batch) -> float:
     """Return the share of queries answered rightly; predictions are (B, T)."""
     asked = batch.asked

@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from seqlab.data.diagnostic import Batch
+from seqlab.data.diagnostic import Answers, Batch
 from seqlab.models.sequence_model import SequenceModel
 from seqlab.training.losses import Loss
 from seqlab.training.precision import autocast
-
-
-@dataclass(frozen=True)
-class Answers:
-    """What a model said to each query of a batch, in order of rows and positions.
-
-    Attributes:
-        nll: Negative log-likelihood of the right answer in nats, (Q,) float64.
-        predictions: Most likely id, (Q,) int64.
-        labels: Right answers, (Q,) int64.
-        rows: Sequence of each query, (Q,) int64.
-        positions: Place of each query in its sequence, (Q,) int64.
-    """
-
-    nll: np.ndarray
-    predictions: np.ndarray
-    labels: np.ndarray
-    rows: np.ndarray
-    positions: np.ndarray
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether each answer is right, (Q,) bool."""
-        return np.asarray(self.predictions == self.labels)
-
-    def metrics(self) -> dict[str, float]:
-        """Return `loss` (mean nats), `accuracy`, and `exact`: the share of sequences without a
-        wrong answer.
-        """
-        wrong = np.bincount(self.rows, weights=~self.right)
-        asked = np.bincount(self.rows) > 0
-        return {
-            "loss": float(self.nll.mean()),
-            "accuracy": float(self.right.mean()),
-            "exact": float((wrong[asked] == 0).mean()),
-        }
 
 
 def as_tensors(batch: Batch, weights: np.ndarray | None = None) -> dict[str, Tensor]:
@@ -90,7 +53,12 @@ def answers_loss(model: nn.Module, batch: Mapping[str, Tensor], _step: int) -> L
 
 
 def answer(
-    model: nn.Module, batch: Batch, *, batch_tokens: int = 1 << 14, precision: str = "fp32"
+    model: nn.Module,
+    batch: Batch,
+    *,
+    batch_tokens: int = 1 << 14,
+    precision: str = "fp32",
+    allowed: tuple[int, int] | None = None,
 ) -> Answers:
     """Let a model answer every query of a batch.
 
@@ -100,10 +68,11 @@ def answer(
         batch: Sequences and queries.
         batch_tokens: Most tokens of one forward pass (at least one sequence).
         precision: `fp32`, or `bf16` autocast.
+        allowed: First id and one past the last of those that `Answers.among` is chosen from.
     """
     device = next(model.parameters()).device
     rows = max(1, batch_tokens // batch.input_ids.shape[1])
-    nll, predictions = [], []
+    nll, predictions, among = [], [], []
     was_training = model.training
     model.eval()
     try:
@@ -117,6 +86,8 @@ def answer(
                 wanted = labels[labels >= 0]
                 nll.append(functional.cross_entropy(logits, wanted, reduction="none").cpu())
                 predictions.append(logits.argmax(-1).cpu())
+                if allowed is not None:
+                    among.append(allowed[0] + logits[:, slice(*allowed)].argmax(-1).cpu())
     finally:
         model.train(was_training)
     where = np.nonzero(batch.asked)
@@ -126,6 +97,7 @@ def answer(
         labels=batch.labels[where],
         rows=where[0],
         positions=where[1],
+        among=torch.cat(among).numpy() if among else None,
     )
 
 
