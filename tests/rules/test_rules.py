@@ -20,6 +20,7 @@ CI = ("--profile", "workflow/profiles/ci")
 RELATIVE = 1e-6
 # What describes the occasion and not the result.
 TIMED = {"prefill_ms", "decode_ms", "latency_ms", "site_latency_ms", "dram_gb_per_s"}
+TIMED |= {"step_ms", "cpu_s", "wall_s", "peak_rss_mb"}
 OCCASION = {"environment", "seconds", "samples_sha256", "resumed_from"} | TIMED
 
 QUANTIZATION = "results/ci/codesign/quantization"
@@ -27,6 +28,7 @@ SYNTHETIC = "results/ci/codesign/synthetic"
 CONTROLS = "results/ci/codesign/controls"
 MAIN = "results/ci/codesign/main"
 MASKS = "results/ci/codesign/masks"
+ARCHBENCH = "results/ci/archbench"
 RULES = {
     "assets_corpus": "results/ci/assets/corpora/sotu",
     "assets_tokenizer": "results/ci/assets/tokenizers/bpe2048",
@@ -66,6 +68,18 @@ RULES = {
     "codesign_analyse_controls": f"{CONTROLS}/statistics.csv",
     "codesign_draw_controls": "results/ci/codesign/figures/layout_controls.pdf",
     "codesign_facts_controls": "results/ci/codesign/figures/layout_controls.json",
+    "archbench_make_tests": f"{ARCHBENCH}/tests/mqar/record.json",
+    "archbench_choose_rate": f"{ARCHBENCH}/rates/mqar/rope-none/record.json",
+    "archbench_train_variant": f"{ARCHBENCH}/runs/mqar/rope-none/seed-0/record.json",
+    "archbench_run_speed": f"{ARCHBENCH}/speed/runs/seed-0/record.json",
+    "archbench_collect_runs": f"{ARCHBENCH}/grid/curves.csv",
+    "archbench_collect_records": f"{ARCHBENCH}/tests/observations.csv",
+    "archbench_analyse": f"{ARCHBENCH}/vocabulary/statistics.csv",
+    "archbench_analyse_records": f"{ARCHBENCH}/rates/statistics.csv",
+    "archbench_draw": f"{ARCHBENCH}/figures/accuracy.pdf",
+    "archbench_draw_speed": f"{ARCHBENCH}/figures/speed.pdf",
+    "archbench_tabulate": f"{ARCHBENCH}/tables/pairs.md",
+    "archbench_facts": f"{ARCHBENCH}/figures/accuracy.json",
     "paper_number_figure": "figures/ci/fig2.pdf",
     "paper_number_table": "results/ci/tables/table14.csv",
     "paper_write_caption": "figures/ci/fig2.rst",
@@ -132,8 +146,8 @@ def test_a_rule_gives_the_same_result_again(built: Checkout, ci_build: Checkout,
 def test_every_rule_is_tested(ci_build: Checkout) -> None:
     listed = set(ci_build.run("snakemake", "--list-rules").stdout.split())
     assert target_rules() <= listed
-    # The profile needs a profiler; its test is below.
-    elsewhere = {"paper_merge_manifest", "codesign_profile_arm"}
+    # The profile needs a profiler, the export is a target of its own; their tests are below.
+    elsewhere = {"paper_merge_manifest", "codesign_profile_arm", "archbench_export_benchmark"}
     assert listed - target_rules() - elsewhere == set(RULES)
 
 
@@ -154,6 +168,25 @@ def test_a_profile_of_what_there_is_not_is_refused(built: Checkout) -> None:
     folder = "results/ci/codesign/profile/mamba/bsr16/dense/seed-0"
     result = built.run("snakemake", *CI, f"{folder}/record.json", check=False)
     assert "no kernel 'bsr16'" in result.stderr
+
+
+def test_the_original_benchmark_script_exports_runs(built: Checkout) -> None:
+    script = ("python", "scripts/run_benchmark.py")
+    options = ("--architectures", "deltanet,rope", "--tasks", "mqar,flip_flop")
+    ci = ("--config", "scale=ci", "--cores", "2")
+    built.run(*script, *options, *ci)
+    rows = pd.read_csv(built.path / "results/ci/benchmark_results.csv")
+    assert len(rows) == 2 * 2 * 2 and rows["accuracy"].between(0, 1).all()
+    assert set(zip(rows["architecture"], rows["task"], strict=True)) == {
+        (name, task) for name in ("deltanet", "rope") for task in ("mqar", "flip_flop")
+    }
+    plots = {path.name for path in (built.path / "results/ci/plots").iterdir()}
+    assert {"accuracy.pdf", "perplexity.png"} <= plots
+    built.run(*script, "--all", *ci)
+    rows = pd.read_csv(built.path / "results/ci/benchmark_results.csv")
+    assert set(rows["task"]) == {"mqar", "flip_flop", "knapsack"}
+    refused = built.run(*script, "--tasks", "sorting", *ci, check=False)
+    assert refused.returncode and "no task 'sorting' in the grid" in refused.stderr
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from seqlab.workflow import SCALES, Settings, step_module, study_names
 ROOT = Path(__file__).resolve().parents[2]
 RULE_FILES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 # Rules of the command line; those that settings name (numbers, aliases, subsets) stand in loops.
-TARGETS = {"figures", "codesign_all"}
+TARGETS = {"figures", "codesign_all", "archbench_all", "archbench_benchmark"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

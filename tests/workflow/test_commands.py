@@ -75,3 +75,18 @@ def test_report(built: Checkout) -> None:
     built.run("snakemake", "--config", "scale=ci", "--report", "report.html")
     report = (built.path / "report.html").read_text("utf-8")
     assert "fig2" in report and "table14" in report
+
+
+def test_the_scheduler_looks_for_jobs_only_when_one_has_ended(checkout: Checkout) -> None:
+    """Timers that pile up would take from what is timed: Snakemake starts one for every job."""
+    jobs = 20
+    (checkout.path / "probe.smk").write_text(
+        'include: "Snakefile"\n'
+        "rule probe_scheduler:\n"
+        '    output: "probe/{number}"\n'
+        '    shell: "sleep 0.3; touch {output}"\n'
+    )
+    targets = [f"probe/{number}" for number in range(jobs)]
+    options = ("-s", "probe.smk", "--cores", "1", "--verbose")
+    told = checkout.run("snakemake", *targets, *options).stderr
+    assert told.count("Ready jobs") < 2 * jobs

@@ -128,6 +128,33 @@ codesign:
       backends: {architectures_measured: [mamba], compilers: [eager], repeats: 3, seeds: 2,
                  threads: 1}
       profiles: {architectures_measured: [mamba], repeats: 3, seeds: 2, threads: 1}
+archbench:
+  scales:
+    paper:
+      shape: {width: 16, layers: 1, layer_parameters: 3600}
+      pilot: {rates: [1.0e-3], rungs: [0.5]}
+      optimiser: {evaluations: 2}
+      tasks:
+        mqar: &few {steps: 4, batch: 2, sequences: 4, valid: 4}
+        flip_flop: {steps: 4, batch: 2, sequences: 4, valid: 4, more: {trained: 4}}
+        knapsack: *few
+        marked_mqar: *few
+        mqar_frozen: *few
+        mqar_learned: *few
+        mqar_subset: *few
+        mqar_half: *few
+        mqar_double: *few
+        mqar_quadruple: *few
+        flip_flop_few: *few
+        flip_flop_some: *few
+        flip_flop_many: *few
+        knapsack_half: *few
+        knapsack_double: *few
+      grid: {architectures: [rope, deltanet], seeds: 2}
+      factorial: {tasks: [marked_mqar], architectures: [rope, deltanet], seeds: 2}
+      vocabulary: {tasks: [mqar_frozen, mqar_learned], architectures: [rope], seeds: 2}
+      difficulty: {tasks: [mqar, mqar_double], architectures: [rope], seeds: 2}
+      speed: {lengths: [32, 64], tokens: 128, repeats: 2, seeds: 2, max_foreign_load: 64.0}
 """
 
 
@@ -145,7 +172,9 @@ def test_the_paper_graph_is_rehearsed(checkout: Checkout, tmp_path: Path) -> Non
     with_ncu = checkout.with_ncu(PAGE)
     checkout.run("snakemake", profile, *arguments, PATH=with_ncu)
     assert json.loads((checkout.path / profile).read_text())["rehearsal"]
-    planned |= {"codesign_profile_arm"}
+    benchmark = ("--config", *arguments[3:], "--configfile", "rehearsal.yaml", "--cores", "2")
+    checkout.run("python", "scripts/run_benchmark.py", "--tasks", "mqar", *benchmark)
+    planned |= {"codesign_profile_arm", "archbench_export_benchmark"}
     listed = set(checkout.run("snakemake", "--list-rules").stdout.split())
     assert planned == listed - (target_rules() - {"all"}), "a rule was not executed"
     folder = checkout.path / "results/paper/codesign/quantization"

@@ -50,6 +50,11 @@ def timing_cores(wildcards):
     return 1 if scale_of(wildcards) == "ci" else workflow.cores
 
 
+def archbench_threads(wildcards):
+    """Return the threads that a run of the architecture benchmark is pinned to."""
+    return settings("archbench", scale_of(wildcards)).threads
+
+
 def gpus(wildcards):
     """Return the GPUs that a job asks for: one, unless the workflow runs on the CPU."""
     return int(config["device"] != "cpu" and scale_of(wildcards) == "paper")
@@ -355,6 +360,50 @@ def study_step_spec(study, verb, wildcard):
 def study_step_code(study, verb, wildcard):
     """Return a params function: the fingerprint of that step."""
     return lambda wildcards: code(study, f"{verb}_{wildcards[wildcard]}")
+
+
+def archbench_rate(wildcards):
+    """Return the learning rate of a run, chosen on its task or on the one that it names."""
+    study = settings("archbench", wildcards.scale)
+    here = f"results/{wildcards.scale}/archbench"
+    run = f"{here}/runs/{wildcards.task}/{wildcards.variant}/seed-{wildcards.seed}/record.json"
+    rate = f"{here}/rates/{study.rate_task(wildcards.task)}/{wildcards.variant}/record.json"
+    return unless_unpacked(run, rate)(wildcards)
+
+
+def archbench_records(wildcards):
+    """Return the records of a part of the architecture benchmark."""
+    records = settings("archbench", wildcards.scale).records_of(wildcards.part)
+    return [f"results/{wildcards.scale}/archbench/{record}" for record in records]
+
+
+def archbench_export(wildcards):
+    """Return the settings of the export of the runs that `--config` asks for."""
+    scale = scale_of(wildcards)
+    return settings("archbench", scale).export_spec(
+        scale, str(config.get("architectures", "")), str(config.get("tasks", ""))
+    )
+
+
+def archbench_phase(names):
+    """Return the records of the grid of some architectures, at the configured scale."""
+    grid = settings("archbench", config["scale"])
+    known = [name for name in names if name in grid.grid.architectures]
+    runs = grid.export_spec(config["scale"], ",".join(known), "").runs
+    return [
+        f"results/{config['scale']}/archbench/runs/{run}/record.json" for run in runs
+    ]
+
+
+def of_archbench(kind, file):
+    """Return an input function: a file of the experiment that an artefact is drawn from."""
+
+    def path(wildcards):
+        study = settings("archbench", wildcards.scale)
+        part = study.part_of(kind, wildcards.artefact)
+        return f"results/{wildcards.scale}/archbench/{part}/{file}"
+
+    return path
 
 
 def assets_of_cell(wildcards):

@@ -1,0 +1,1 @@
+"""Nine sequence architectures on three diagnostic tasks."""

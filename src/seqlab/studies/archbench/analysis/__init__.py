@@ -1,0 +1,1 @@
+"""Statistics of the architecture benchmark: one module per question."""

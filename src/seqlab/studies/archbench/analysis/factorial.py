@@ -1,0 +1,102 @@
+"""Short convolution and mixer, crossed: which of the two it is that recalls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
+from seqlab.studies.archbench.analysis.frames import Row, contrast_row, trained_runs
+from seqlab.studies.archbench.tasks_spec import TRAINED
+
+WITH, WITHOUT = "all", "none"
+
+
+def factorial_rows(
+    found: pd.DataFrame,
+    tasks: Sequence[str],
+    control: str,
+    *,
+    item: str,
+    alpha: float,
+    margin: float,
+) -> Iterator[Row]:
+    """Yield effects of the convolution, mixers against `control`, and their interactions.
+
+    All are paired by seed. The contrasts of one kind on one task are a family.
+    """
+    for task in tasks:
+        part = trained_runs(found, task)
+        if part.empty:
+            continue
+        wide = part.pivot_table(index="seed", columns=["architecture", "local"], values="accuracy")
+        families = _families(wide, control)
+        for kind, members in families.items():
+            contrasts = [
+                paired_contrast(a.to_numpy(), b.to_numpy(), margin=margin, alpha=alpha)
+                for *_, a, b in members
+            ]
+            for (treatment, against, *_), contrast in zip(
+                members, correct_family(contrasts), strict=True
+            ):
+                yield _row(kind, task, treatment, against, contrast, part, item)
+
+
+_Member = tuple[str, str, pd.Series, pd.Series]
+
+
+def _families(wide: pd.DataFrame, control: str) -> dict[str, list[_Member]]:
+    """Return kind of contrast -> treatment, control and the values of both by seed."""
+    crossed = [
+        name
+        for name in dict.fromkeys(wide.columns.get_level_values(0))
+        if {(name, WITH), (name, WITHOUT)} <= {*wide.columns}
+    ]
+    families: dict[str, list[_Member]] = {"convolution": [], "interaction": []}
+    for name in crossed:
+        families["convolution"].append(
+            (f"{name}-{WITH}", f"{name}-{WITHOUT}", wide[name, WITH], wide[name, WITHOUT])
+        )
+    others = [name for name in crossed if name != control]
+    if control not in crossed:
+        return families
+    own = wide[control, WITH] - wide[control, WITHOUT]
+    for name in others:
+        gained = wide[name, WITH] - wide[name, WITHOUT]
+        families["interaction"].append((f"{name} x convolution", control, gained, own))
+    for local, kind in ((WITH, "mixer_with"), (WITHOUT, "mixer_without")):
+        families[kind] = [
+            (f"{name}-{local}", f"{control}-{local}", wide[name, local], wide[control, local])
+            for name in others
+        ]
+    # What the original study compared: one with its convolution against one that has none.
+    families["mixer_confounded"] = [
+        (f"{name}-{WITH}", f"{control}-{WITHOUT}", wide[name, WITH], wide[control, WITHOUT])
+        for name in others
+    ]
+    return families
+
+
+def _row(
+    kind: str,
+    task: str,
+    treatment: str,
+    against: str,
+    contrast: Contrast,
+    part: pd.DataFrame,
+    item: str,
+) -> Row:
+    return contrast_row(
+        contrast,
+        item=item,
+        contrast=kind,
+        task=task,
+        condition=TRAINED,
+        model=treatment.split("-", maxsplit=1)[0].split(" ", maxsplit=1)[0],
+        treatment=treatment,
+        control=against,
+        metric="accuracy",
+        provenance="measured",
+        device=part["device"].iloc[0],
+    )

@@ -1,0 +1,71 @@
+"""What the analyses share: columns of their rows, and runs as a wide table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seqlab.stats.contrast import CONTRAST_COLUMNS, Contrast
+from seqlab.studies.archbench.tasks_spec import TRAINED
+
+# Columns that tell rows apart, then those of a contrast, then what only some rows have.
+LABELS = ("item", "contrast", "task", "condition", "model", "treatment", "control", "metric")
+EXTRA = ("hedges_g", "cliffs_delta", "sd", "median", "least", "most", "share", "rank")
+STATISTICS = [*LABELS, "provenance", "device", *CONTRAST_COLUMNS, *EXTRA]
+# Accuracy above the floor, as a share of what is above it.
+CORRECTED = "corrected"
+SOLVERS = ("floor", "ceiling", "greedy")
+# Accuracy minus that of the greedy solver.
+ABOVE_GREEDY = "above_greedy"
+Row = dict[str, Any]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table; only empty cells are gaps, for a local mixing is called "none"."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def statistics(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return rows as one table with all columns."""
+    return pd.DataFrame(list(rows), columns=STATISTICS)
+
+
+def runs(observations: pd.DataFrame, solvers: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per run and tested condition, one column per metric.
+
+    Adds what solvers measured (`floor`, `ceiling`, `greedy` where there is one), `corrected`
+    accuracy, `above_greedy`, `perplexity`, and from the training of the run what it took (`cpu_s`,
+    `state_bytes`, `steps_to_90`, ...).
+    """
+    keys = ["task", "architecture", "local", "seed", "device"]
+    wide = observations.pivot_table(
+        index=[*keys, "condition"], columns="metric", values="value", dropna=True
+    ).reset_index()
+    training = (
+        wide[wide["condition"] == "training"].drop(columns="condition").dropna(axis=1, how="all")
+    )
+    tested = wide[wide["condition"] != "training"].dropna(axis=1, how="all")
+    known = solvers.pivot_table(index=["task", "condition"], columns="metric", values="value")
+    solved = known[[name for name in SOLVERS if name in known]].reset_index()
+    found = tested.merge(training, on=keys, validate="many_to_one").merge(
+        solved, on=["task", "condition"], validate="many_to_one"
+    )
+    found[CORRECTED] = (found["accuracy"] - found["floor"]) / (1 - found["floor"])
+    found["perplexity"] = np.exp(found["nll"])
+    if "greedy" in found:
+        found[ABOVE_GREEDY] = found["accuracy"] - found["greedy"]
+    return found
+
+
+def trained_runs(found: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Return the runs of a task under its training condition."""
+    return found[(found["task"] == task) & (found["condition"] == TRAINED)]
+
+
+def contrast_row(found: Contrast, **labels: Any) -> Row:
+    """Return a contrast as a row of the table."""
+    return {**found.row(), **labels}

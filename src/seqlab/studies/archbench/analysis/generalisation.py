@@ -1,0 +1,159 @@
+"""Beyond the training condition: how accuracy holds, and the level at which half of it is gone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import curve_fit
+
+from seqlab.stats.contrast import correct_family, paired_contrast
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row
+from seqlab.studies.archbench.analysis.means import DESCRIBED
+from seqlab.studies.archbench.tasks_spec import TRAINED
+
+_RESAMPLES = 2000
+CENSORED = "censored"
+FloatArray = NDArray[np.float64]
+
+
+def transfer_rows(
+    found: pd.DataFrame,
+    references: Mapping[str, Mapping[str, str]],
+    *,
+    item: str,
+    alpha: float,
+    margin: float,
+) -> Iterator[Row]:
+    """Yield accuracy under every other condition minus that of its reference, paired by seed.
+
+    All conditions of one architecture on one task are a family.
+
+    Args:
+        found: Runs.
+        references: Task -> condition -> what it is held against; the training condition where it
+            has none.
+        item: Item of the rows.
+        alpha: Level of the tests.
+        margin: Equivalence margin of an accuracy.
+    """
+    for (task, name, local), part in found.groupby(["task", "architecture", "local"], sort=False):
+        wide = part.pivot_table(index="seed", columns="condition", values="accuracy")
+        others = [condition for condition in wide.columns if condition != TRAINED]
+        against = [references.get(str(task), {}).get(c, TRAINED) for c in others]
+        contrasts = [
+            paired_contrast(wide[c].to_numpy(), wide[r].to_numpy(), margin=margin, alpha=alpha)
+            for c, r in zip(others, against, strict=True)
+        ]
+        corrected = correct_family(contrasts)
+        for condition, reference, contrast in zip(others, against, corrected, strict=True):
+            yield contrast_row(
+                contrast,
+                item=item,
+                contrast="transfer",
+                task=task,
+                condition=condition,
+                model=name,
+                treatment=f"{name}-{local}",
+                control=reference,
+                metric="accuracy",
+                provenance="measured",
+                device=part["device"].iloc[0],
+            )
+
+
+def half_level_rows(
+    found: pd.DataFrame,
+    levels: Mapping[str, int],
+    over: Literal["task", "condition"],
+    *,
+    contrast: str,
+    task: str,
+    item: str,
+    seed: int,
+    alpha: float,
+) -> Iterator[Row]:
+    """Yield the level at which half of the chance-corrected accuracy is left.
+
+    The fit is a logistic curve of accuracy over log2 of the level; seeds are resampled whole. A
+    curve that does not cross one half within the levels has no such level.
+
+    Args:
+        found: Runs.
+        levels: Name of a task or a condition -> its level.
+        over: Which of the two.
+        contrast: Name of the rows.
+        task: Their task.
+        item: Their item.
+        seed: Of the resamples.
+        alpha: One minus the coverage.
+    """
+    rng = np.random.default_rng(seed)
+    part = found[found[over].isin([*levels])]
+    for name, own in part.groupby("architecture", sort=False):
+        wide = own.pivot_table(index="seed", columns=over, values=CORRECTED).dropna()
+        x = np.log2([levels[str(key)] for key in wide.columns])
+        if len(x) < 2 or wide.empty:
+            continue
+        order = np.argsort(x)
+        x, curves = x[order], wide.to_numpy()[:, order]
+        row: Row = {
+            "item": item,
+            "contrast": contrast,
+            "task": task,
+            "condition": "all",
+            "model": name,
+            "treatment": name,
+            "metric": CORRECTED,
+            "provenance": "measured",
+            "device": own["device"].iloc[0],
+            "n": len(curves),
+            "test": "logistic fit over log2 of the level",
+        }
+        mean = curves.mean(0)
+        if not mean.max() > 0.5 > mean.min():
+            side = "above" if mean.min() >= 0.5 else "below"
+            yield row | {"verdict": CENSORED, "reason": f"{side} one half at every level"}
+            continue
+        index = rng.integers(0, len(curves), (_RESAMPLES, len(curves)))
+        resampled = [half_level(x, curves[i].mean(0)) for i in index]
+        finite = np.array([value for value in resampled if math.isfinite(value)])
+        estimate = half_level(x, mean)
+        row |= {
+            "share": len(finite) / _RESAMPLES,
+            "reason": f"{len(finite)} of {_RESAMPLES} resamples cross one half",
+        }
+        # What most resamples do not have is no estimate.
+        if not math.isfinite(estimate) or len(finite) < _RESAMPLES / 2:
+            yield row | {"verdict": CENSORED}
+            continue
+        low, high = np.quantile(finite, [alpha / 2, 1 - alpha / 2])
+        yield row | {
+            "estimate": estimate,
+            "ci_low": low,
+            "ci_high": high,
+            "verdict": DESCRIBED,
+        }
+
+
+def half_level(x: ArrayLike, y: ArrayLike) -> float:
+    """Return where a logistic curve of `y` over log2 levels `x` is one half; NaN if nowhere."""
+    log2, values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    try:
+        (middle, slope), _ = curve_fit(
+            falling, log2, values, p0=(float(log2.mean()), 1.0), maxfev=2000
+        )
+    except RuntimeError:
+        return math.nan
+    # A rising curve has no level from which on more than half is lost.
+    inside = slope > 0 and log2.min() - 1 <= middle <= log2.max() + 1
+    return float(2**middle) if inside else math.nan
+
+
+def falling(at: FloatArray, middle: float, slope: float) -> FloatArray:
+    """Return a logistic curve over log2 levels that is one half at `middle`."""
+    return np.asarray(1 / (1 + np.exp(np.clip(slope * (at - middle), -50, 50))))

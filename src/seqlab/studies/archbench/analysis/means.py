@@ -1,0 +1,157 @@
+"""What each architecture reached: means over runs with intervals, ranks, and the front of cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from seqlab.stats.bootstrap import bootstrap_interval
+from seqlab.stats.contrast import DEGENERATE
+from seqlab.stats.paired import IDENTICAL
+from seqlab.stats.pareto import non_dominated
+from seqlab.studies.archbench.analysis.frames import ABOVE_GREEDY, CORRECTED, Row, trained_runs
+from seqlab.studies.archbench.tasks_spec import TRAINED
+
+# An architecture has solved a task in a run that is at least this accurate.
+SOLVED = 0.9
+_RESAMPLES = 9999
+_FRONT_RESAMPLES = 2000
+MEASURED = (
+    "accuracy",
+    CORRECTED,
+    "legal_accuracy",
+    ABOVE_GREEDY,
+    "perplexity",
+    "cpu_s",
+    "exact",
+    "glitch_rate",
+    "item_f1",
+    "value_exact",
+    "value_ratio",
+    "infeasible",
+)
+# Metrics whose mean is geometric: one bad run would decide the other one.
+_GEOMETRIC = ("perplexity",)
+# Rows without a test.
+DESCRIBED = "described"
+
+
+def mean_rows(found: pd.DataFrame, *, item: str, alpha: float, seed: int) -> Iterator[Row]:
+    """Yield the mean of every metric of every architecture under every condition."""
+    rng = np.random.default_rng(seed)
+    keys = ["task", "condition", "architecture", "local", "device"]
+    for key, part in found.groupby(keys, sort=False):
+        labels = dict(zip(keys, map(str, key), strict=True))
+        for metric in MEASURED:
+            if metric not in part or part[metric].isna().all():
+                continue
+            values = part[metric].dropna().to_numpy(dtype=float)
+            back = np.exp if metric in _GEOMETRIC else np.asarray
+            averaged = np.log(values) if metric in _GEOMETRIC else values
+            row: Row = {
+                "item": item,
+                "contrast": "mean",
+                "task": labels["task"],
+                "condition": labels["condition"],
+                "model": labels["architecture"],
+                "treatment": f"{labels['architecture']}-{labels['local']}",
+                "metric": metric,
+                "provenance": "measured",
+                "device": labels["device"],
+                "n": len(values),
+                "estimate": float(back(averaged.mean())),
+                "median": float(np.median(values)),
+                "least": float(values.min()),
+                "most": float(values.max()),
+                "verdict": DEGENERATE if np.ptp(values) == 0 else DESCRIBED,
+                "reason": IDENTICAL if np.ptp(values) == 0 else "",
+            }
+            if len(values) > 1:
+                row["sd"] = float(values.std(ddof=1))
+                interval = bootstrap_interval(
+                    averaged, _mean, rng=rng, resamples=_RESAMPLES, alpha=alpha
+                )
+                row |= {
+                    "ci_low": float(back(interval.low)),
+                    "ci_high": float(back(interval.high)),
+                    "test": f"bootstrap, {interval.method}",
+                }
+            if metric == "accuracy":
+                row["share"] = float((values >= SOLVED).mean())
+            yield row
+
+
+def front_rows(found: pd.DataFrame, tasks: Sequence[str], *, item: str, seed: int) -> Iterator[Row]:
+    """Yield for each architecture whether no other is both as accurate and as cheap.
+
+    `estimate` is the share of joint resamples of seeds in which it is on the front; the cost is CPU
+    time of training on one thread.
+    """
+    rng = np.random.default_rng(seed)
+    for task in tasks:
+        part = trained_runs(found, task)
+        if part.empty:
+            continue
+        accuracy = part.pivot_table(
+            index="seed", columns="architecture", values="accuracy"
+        ).dropna()
+        cost = part.pivot_table(index="seed", columns="architecture", values="cpu_s").loc[
+            accuracy.index
+        ]
+        index = rng.integers(0, len(accuracy), (_FRONT_RESAMPLES, len(accuracy)))
+        points = np.stack(
+            (-accuracy.to_numpy()[index].mean(1), cost.to_numpy()[index].mean(1)), axis=-1
+        )
+        often = non_dominated(points).mean(0)
+        own = np.stack((-accuracy.mean().to_numpy(), cost.mean().to_numpy()), axis=-1)
+        front = non_dominated(own)
+        ranks = accuracy.mean().rank(ascending=False, method="average")
+        for place, name in enumerate(accuracy.columns):
+            yield {
+                "item": item,
+                "contrast": "front",
+                "task": task,
+                "condition": TRAINED,
+                "model": name,
+                "treatment": name,
+                "metric": "accuracy against cpu_s",
+                "provenance": "measured",
+                "device": part["device"].iloc[0],
+                "n": len(accuracy),
+                "estimate": float(often[place]),
+                "rank": float(ranks[name]),
+                "verdict": "on the front" if front[place] else "dominated",
+                "reason": "",
+                "test": f"{_FRONT_RESAMPLES} joint resamples of seeds",
+            }
+
+
+def solver_rows(solvers: pd.DataFrame, tasks: Sequence[str], *, item: str) -> Iterator[Row]:
+    """Yield what those reach who need no training, under every condition."""
+    for _, row in solvers[solvers["task"].isin(tasks)].iterrows():
+        yield {
+            "item": item,
+            "contrast": "solver",
+            "task": row["task"],
+            "condition": row["condition"],
+            "model": row["metric"],
+            "treatment": row["metric"],
+            "metric": "accuracy",
+            "provenance": "counted",
+            "device": row["device"],
+            "n": 1,
+            "estimate": row["value"],
+            "verdict": DESCRIBED,
+        }
+
+
+def columns_of(found: pd.DataFrame, metric: str, names: Sequence[str]) -> pd.DataFrame:
+    """Return seeds x architectures of one metric, of the architectures that have every seed."""
+    wide = found.pivot_table(index="seed", columns="architecture", values=metric)
+    return wide[[name for name in names if name in wide]].dropna(axis=1)
+
+
+def _mean(*samples: np.ndarray, axis: int) -> np.ndarray:
+    return np.asarray(samples[0].mean(axis=axis))

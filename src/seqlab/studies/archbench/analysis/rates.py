@@ -1,0 +1,51 @@
+"""What learning rates do: the trials of every pilot, and how far rates are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from seqlab.studies.archbench.analysis.frames import Row, statistics
+from seqlab.studies.archbench.rates import CHOSEN
+
+_ITEM = "archbench_table12"
+
+
+def analyse(observations: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per trial and one per choice; `share` is the number of steps of a trial."""
+    return statistics(_rows(observations))
+
+
+def _rows(observations: pd.DataFrame) -> Iterator[Row]:
+    keys = ["task", "architecture", "local"]
+    for (task, name, local), part in observations.groupby(keys, sort=False):
+        common = {
+            "item": _ITEM,
+            "task": task,
+            "model": name,
+            "treatment": f"{name}-{local}",
+            "provenance": "measured",
+            "device": part["device"].iloc[0],
+            "n": 1,
+        }
+        for trial, rows in part.groupby("condition", sort=False):
+            values = rows.set_index("metric")["value"]
+            if trial == CHOSEN:
+                yield common | {
+                    "contrast": CHOSEN,
+                    "condition": trial,
+                    "metric": "rate",
+                    "estimate": values["rate"],
+                }
+                continue
+            reached = values.get("accuracy")
+            diverged = reached is None or reached != reached
+            yield common | {
+                "contrast": "trial",
+                "condition": trial,
+                "metric": "accuracy",
+                "estimate": reached,
+                "share": values.get("steps"),
+                "verdict": "diverged" if diverged else "",
+            }

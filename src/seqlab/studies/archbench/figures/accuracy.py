@@ -1,0 +1,84 @@
+"""Accuracy of every architecture on every task: each run, the mean and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqlab.plots.primitives import panel_note
+from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
+from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.cells import level_rows, mean_rows, run_rows
+
+_DODGE = 0.16
+
+
+def drawn(
+    statistics: pd.DataFrame,
+    observations: pd.DataFrame,
+    solvers: pd.DataFrame,
+    tasks: Sequence[str],
+) -> pd.DataFrame:
+    """Return exactly what is drawn: `kind` is run, mean, or a solver."""
+    parts = [
+        part
+        for task in tasks
+        for part in (
+            run_rows(observations, task),
+            mean_rows(statistics, task),
+            level_rows(solvers, task, kinds=("floor", "greedy")),
+        )
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(data: pd.DataFrame, *, scale: str) -> Figure:
+    """Return the figure, one panel per task.
+
+    Args:
+        data: Rows of `drawn`.
+        scale: Scale of the runs.
+    """
+    tasks = [*dict.fromkeys(data["task"])]
+    with style():
+        fig = new_figure(PAGE_IN, 2.7)
+        axes = np.atleast_1d(fig.subplots(1, len(tasks), sharey=False))
+        for ax, name in zip(axes, tasks, strict=True):
+            own = data[data["task"] == name]
+            names = wording.in_order([*own["architecture"].dropna().unique()])
+            for place, architecture in enumerate(names):
+                rows = own[own["architecture"] == architecture]
+                color = wording.look_of(architecture)["color"]
+                runs, mean = rows[rows["kind"] == "run"]["value"], rows[rows["kind"] == "mean"]
+                ax.plot(runs, np.full(len(runs), place + _DODGE), "|", color=color, markersize=4)
+                ax.plot(
+                    mean["value"], [place - _DODGE] * len(mean), "o", color=color, markersize=3.5
+                )
+                ax.hlines(
+                    [place - _DODGE] * len(mean), mean["ci_low"], mean["ci_high"], color=color
+                )
+            for kind, line in (("floor", "--"), ("greedy", ":")):
+                level = own[own["kind"] == kind]["value"]
+                if len(level):
+                    ax.axvline(level.iloc[0], color=REFERENCE, linestyle=line, linewidth=0.8)
+                    ax.annotate(
+                        kind,
+                        (level.iloc[0], 1.0),
+                        xycoords=ax.get_xaxis_transform(),
+                        xytext=(2, -2),
+                        textcoords="offset points",
+                        va="top",
+                        color=REFERENCE,
+                    )
+            ax.set_yticks(range(len(names)), [wording.architecture(n) for n in names])
+            ax.set_ylim(len(names) - 0.4, -0.9)
+            ax.set_xlabel("accuracy")
+            ax.set_title(wording.task(name), loc="left")
+            count = int(own[own["kind"] == "mean"]["n"].min())
+            panel_note(ax, n=count, interval="95 % BCa CI", scale=scale)
+        for ax in axes[1:]:
+            ax.tick_params(labelleft=len(set(tasks)) == 1)
+    return fig

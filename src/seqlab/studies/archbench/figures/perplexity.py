@@ -1,0 +1,60 @@
+"""Perplexity of the answers under every condition; colour is its logarithm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqlab.plots.primitives import panel_note
+from seqlab.plots.style import PAGE_IN, new_figure, style
+from seqlab.studies.archbench import wording
+
+# What is shown at most; beyond, the exact number says nothing.
+_CAP = 1e4
+
+
+def drawn(statistics: pd.DataFrame, labels: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Return mean perplexities; `label` is the law of a condition in short."""
+    rows = statistics[(statistics["contrast"] == "mean") & (statistics["metric"] == "perplexity")]
+    laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
+    return rows.assign(label=laws)[["task", "condition", "label", "model", "n", "estimate"]]
+
+
+def draw(data: pd.DataFrame, *, scale: str) -> Figure:
+    """Return the figure: architectures in rows, conditions in columns.
+
+    Args:
+        data: Rows of `drawn`.
+        scale: Scale of the runs.
+    """
+    laws = dict(zip(zip(data["task"], data["condition"], strict=True), data["label"], strict=True))
+    columns = [*laws]
+    names = wording.in_order([*data["model"].unique()])
+    table = data.pivot_table(index="model", columns=["task", "condition"], values="estimate")
+    values = table.reindex(index=names, columns=columns).to_numpy().clip(max=_CAP)
+    with style():
+        fig = new_figure(PAGE_IN, 3.4)
+        ax = fig.subplots()
+        image = ax.imshow(np.log10(values), cmap="cividis", aspect="auto", vmin=0)
+        for (i, j), value in np.ndenumerate(values):
+            red, green, blue, _ = image.cmap(image.norm(np.log10(value)))
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+            text = f"{value:.3g}" if value < _CAP else ">1e4"
+            ax.annotate(
+                text,
+                (j, i),
+                ha="center",
+                va="center",
+                fontsize=6,
+                color="white" if dark else "black",
+            )
+        labels = [f"{wording.task(task)}\n{law}" for (task, _), law in laws.items()]
+        ax.set_xticks(range(len(columns)), labels, rotation=60, ha="right")
+        ax.set_yticks(range(len(names)), [wording.architecture(name) for name in names])
+        ax.tick_params(length=0)
+        ax.set_title("perplexity of the answers", loc="left")
+        panel_note(ax, n=int(data["n"].min()), interval="means", scale=scale)
+    return fig

@@ -1,0 +1,84 @@
+"""Accuracy beyond the training condition: by length and by load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqlab.plots.primitives import panel_note
+from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
+from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.cells import level_rows, mean_rows
+
+
+def drawn(
+    statistics: pd.DataFrame,
+    solvers: pd.DataFrame,
+    panels: Mapping[str, Mapping[str, list[str]]],
+    labels: Mapping[str, Mapping[str, str]],
+) -> pd.DataFrame:
+    """Return means of the conditions of every panel, in their order, and their floors.
+
+    Args:
+        statistics: Of the grid.
+        solvers: What solvers reach.
+        panels: Title -> task -> conditions.
+        labels: Task -> condition -> its law in short.
+    """
+    parts = []
+    for title, (task, conditions) in ((t, next(iter(p.items()))) for t, p in panels.items()):
+        for rows in (
+            mean_rows(statistics, task, conditions=conditions),
+            level_rows(solvers, task, conditions=conditions),
+        ):
+            places = rows["condition"].map(conditions.index)
+            law = rows["condition"].map(labels[task])
+            parts.append(rows.assign(panel=title, place=places, label=law))
+    return pd.concat(parts, ignore_index=True)
+
+
+def draw(data: pd.DataFrame, *, scale: str) -> Figure:
+    """Return the figure, one panel per series of conditions.
+
+    Args:
+        data: Rows of `drawn`.
+        scale: Scale of the runs.
+    """
+    panels = [*dict.fromkeys(data["panel"])]
+    columns = min(3, len(panels))
+    with style():
+        fig = new_figure(PAGE_IN, 2.3 * -(-len(panels) // columns) + 0.5)
+        axes = fig.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
+        for unused in axes[len(panels) :]:
+            unused.remove()
+        for ax, title in zip(axes, panels, strict=False):
+            own = data[data["panel"] == title]
+            means, floors = own[own["kind"] == "mean"], own[own["kind"] == "floor"]
+            for name in wording.in_order([*means["architecture"].unique()]):
+                rows = means[means["architecture"] == name].sort_values("place")
+                seen = wording.look_of(name)
+                ax.plot(
+                    rows["place"],
+                    rows["value"],
+                    color=seen["color"],
+                    marker=seen["marker"],
+                    linestyle=seen["linestyle"],
+                    markersize=3,
+                    label=wording.architecture(name),
+                )
+                ax.vlines(
+                    rows["place"], rows["ci_low"], rows["ci_high"], color=seen["color"], lw=0.6
+                )
+            floors = floors.sort_values("place")
+            ax.plot(floors["place"], floors["value"], color=REFERENCE, linestyle="--", lw=0.7)
+            names = means.drop_duplicates("place").sort_values("place")["label"]
+            ax.set_xticks(np.arange(len(names)), [*names], rotation=20)
+            ax.set_title(title, loc="left")
+            ax.set_ylabel("accuracy")
+            panel_note(ax, n=int(means["n"].min()), interval="95 % BCa CI", scale=scale)
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+    return fig

@@ -1,0 +1,1 @@
+"""The tasks as problems: what is drawn, who solves it, how answers are scored."""

@@ -1,0 +1,434 @@
+"""Settings of the architecture benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from seqlab.errors import UserError
+from seqlab.spec import Spec, setting
+from seqlab.studies.archbench.tasks_spec import Task
+from seqlab.studies.archbench.training_spec import (
+    Local,
+    OptimiserSpec,
+    PilotRunSpec,
+    PilotSpec,
+    RunSpec,
+    ShapeSpec,
+    TestsSpec,
+)
+
+# The nine, and what is shown beside them and kept out of their statistics: Mamba, and controls of
+# positions.
+BASELINES = ("lstm", "gru", "vanilla", "rope")
+MODERN = ("deltanet", "gated_deltanet", "rwkv7", "retention", "gla")
+NINE = (*BASELINES, *MODERN)
+BESIDE = ("mamba", "vanilla_sin", "nope")
+# What native local mixing is: these have short convolutions, all others but RWKV-7 (token shifts)
+# have none.
+_CONVOLVED = ("deltanet", "gated_deltanet", "mamba")
+_SHIFTED = ("rwkv7",)
+
+
+class ExperimentSpec(Spec):
+    """Models trained on tasks, with several seeds."""
+
+    tasks: tuple[str, ...] = setting("Names of tasks.", min_length=1)
+    architectures: tuple[str, ...] = setting("Names of architectures.", min_length=1)
+    local: tuple[Local, ...] = setting("Local mixing.", default=("native",), min_length=1)
+    seeds: int = setting("Runs per cell.", ge=2)
+
+    def cells(self) -> list[tuple[str, str]]:
+        """Return task and variant of every cell, each once."""
+        found = {
+            (task, variant(architecture, local)): None
+            for task in self.tasks
+            for architecture in self.architectures
+            for local in self.local
+        }
+        return list(found)
+
+    def runs(self) -> list[str]:
+        """Return the folder of every run below `runs/`."""
+        return [
+            f"{task}/{name}/seed-{seed}"
+            for task, name in self.cells()
+            for seed in range(self.seeds)
+        ]
+
+
+class SeriesSpec(Spec):
+    """How hard a task is made, by models trained at each level and by one that is tested at all."""
+
+    unit: str = setting("What a level counts, in words.")
+    trained: tuple[str, ...] = setting("Tasks, each trained at its level.", min_length=2)
+    tested: tuple[str, ...] = setting(
+        "Conditions of the task of the same name, which is trained at one level.", default=()
+    )
+
+
+class LevelsSpec(Spec):
+    """A series with its levels, as statistics and figures need it."""
+
+    unit: str = setting("What a level counts, in words.")
+    trained: dict[str, int] = setting("Task -> level that it is trained at.")
+    tested: dict[str, int] = setting("Condition -> level that the task is tested at.")
+
+
+class SpeedSpec(Spec):
+    """Micro-benchmark over the length of the sequence."""
+
+    lengths: tuple[int, ...] = setting("Tokens.", unit="tokens", min_length=2)
+    tokens: int = setting("Tokens of a batch, whatever its length.", unit="tokens", ge=1)
+    repeats: int = setting("Timed passes.", ge=1)
+    seeds: int = setting("Processes.", ge=2)
+    max_foreign_load: float = setting(
+        "Cores that other processes may use while timing.", unit="cores", gt=0
+    )
+    attempts: int = setting("Attempts before a loaded machine fails the run.", ge=1)
+
+
+class SpeedRunSpec(Spec):
+    """Settings of one process of the micro-benchmark."""
+
+    shape: ShapeSpec = setting("Shape of every model.")
+    architectures: tuple[str, ...] = setting("What is timed.")
+    speed: SpeedSpec = setting("Lengths and repeats.")
+    threads: int = setting("Compute threads.", ge=1)
+    seed: int = setting("Seed of inputs and order.", ge=0)
+
+
+class CollectSpec(Spec):
+    """Settings of the step that makes one table of records."""
+
+    runs: tuple[str, ...] = setting("Folder of every record, such as TASK/VARIANT/seed-N.")
+
+    def members(self, argument: str) -> list[str]:
+        """Return the files that the step reads below the folder given as `argument`."""
+        return [f"{run}/record.json" for run in self.runs]
+
+
+class CollectRunsSpec(CollectSpec):
+    """Settings of the step that makes tables of runs and of their training curves."""
+
+    def members(self, argument: str) -> list[str]:
+        """Return the files that the step reads below the folder given as `argument`."""
+        return [f"{run}/{file}" for run in self.runs for file in ("record.json", "samples.npz")]
+
+
+class AnalyseSpec(Spec):
+    """Settings of the statistics of an experiment."""
+
+    tasks: tuple[str, ...] = setting("Tasks.")
+    references: dict[str, dict[str, str]] = setting(
+        "Task -> condition -> what its accuracy is held against.", default={}
+    )
+    levels: dict[str, LevelsSpec] = setting("Task -> how hard it is made.", default={})
+    alpha: float = setting("Level of every test.", gt=0, lt=1)
+    margin: float = setting("Equivalence margin of an accuracy.", gt=0)
+    seed: int = setting("Seed of resamples and permutations.")
+
+
+class ExportSpec(CollectSpec):
+    """Settings of the step that exports runs as the original's script did."""
+
+    scale: str = setting("Scale of the results.")
+
+
+class DrawSpec(Spec):
+    """Settings of a figure."""
+
+    scale: str = setting("Scale of the results.")
+    tasks: tuple[str, ...] = setting("Tasks.")
+    labels: dict[str, dict[str, str]] = setting("Task -> condition -> its law in short.")
+    panels: dict[str, dict[str, list[str]]] = setting(
+        "Title -> task -> conditions, of figures with panels of conditions.", default={}
+    )
+    levels: dict[str, LevelsSpec] = setting(
+        "Task -> how hard it is made, of figures over levels.", default={}
+    )
+
+
+class TabulateSpec(Spec):
+    """Settings of a table."""
+
+    labels: dict[str, dict[str, str]] = setting("Task -> condition -> its law in short.")
+
+
+class FactsSpec(Spec):
+    """What a caption states that is no result."""
+
+    scale: str = setting("Scale of the results.")
+    seeds: int = setting("Runs per cell.")
+    facts: dict[str, Any] = setting("Facts of the experiment.")
+
+
+# Figures and tables by the part that they are made from.
+FIGURES = {
+    "grid": (
+        *("accuracy", "learning", "frontier", "affinity", "perplexity", "transfer", "glitches"),
+        *("effects", "survival"),
+    ),
+    "factorial": ("convolution",),
+    "vocabulary": ("vocabulary",),
+    "difficulty": ("difficulty",),
+    "speed": ("speed",),
+}
+TABLES = {
+    "grid": (
+        *("summary", "variance", "pairs", "affinity", "transfer", "convergence", "half_load"),
+        *("sizes", "solvers"),
+    ),
+    "factorial": ("factorial",),
+    "vocabulary": ("vocabulary",),
+    "difficulty": ("difficulty",),
+    "rates": ("rates",),
+}
+# Parts that are no experiment: solvers on the stored sets, pilots, the micro-benchmark.
+PARTS = ("tests", "rates", "speed")
+
+
+class ArchbenchSpec(Spec):
+    """Everything that decides a number of the architecture benchmark."""
+
+    shape: ShapeSpec = setting("Shape of every model.")
+    optimiser: OptimiserSpec = setting("Optimiser of every run.", default=OptimiserSpec())
+    pilot: PilotSpec = setting("Choice of learning rates.")
+    tasks: dict[str, Task] = setting("Tasks by name.", min_length=1)
+    grid: ExperimentSpec = setting("Every architecture on the three tasks.")
+    factorial: ExperimentSpec = setting("Short convolution and mixer, crossed.")
+    vocabulary: ExperimentSpec = setting("Recall of ids that training did not show.")
+    difficulty: ExperimentSpec = setting("Models trained at each level of a task.")
+    levels: dict[str, SeriesSpec] = setting("Task -> how hard it is made.")
+    speed: SpeedSpec = setting("Micro-benchmark.")
+    panels: dict[str, dict[str, list[str]]] = setting(
+        "Title -> task -> conditions of the figures of generalisation, in their order."
+    )
+    threads: int = setting("Compute threads of a training run.", default=1, ge=1)
+    alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
+    margin: float = setting("Equivalence margin of an accuracy.", default=0.02, gt=0)
+    resampling_seed: int = setting("Seed of resamples and permutations.", default=17, ge=0)
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> ArchbenchSpec:
+        for name, experiment in self.experiments.items():
+            for task in experiment.tasks:
+                if task not in self.tasks:
+                    raise ValueError(f"{name}.tasks: no task {task!r}")
+            for architecture in experiment.architectures:
+                if architecture not in (*NINE, *BESIDE):
+                    raise ValueError(f"{name}.architectures: no architecture {architecture!r}")
+            if self.pilot.seed < experiment.seeds:
+                raise ValueError("pilot.seed is one of the reported seeds")
+        for name, own in self.tasks.items():
+            source = own.rate_of
+            if source is not None and (source not in self.tasks or self.tasks[source].rate_of):
+                raise ValueError(f"tasks.{name}.rate_of: no task {source!r} with rates of its own")
+        for name, series in self.levels.items():
+            unknown = sorted({name, *series.trained} - {*self.tasks})
+            unknown += sorted({*series.tested} - {*self.tasks[name].tests}) if not unknown else []
+            if unknown:
+                raise ValueError(f"levels.{name}: no task or condition {unknown[0]!r}")
+        return self
+
+    @property
+    def experiments(self) -> dict[str, ExperimentSpec]:
+        """Experiments by name."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, ExperimentSpec)}
+
+    def step_spec(self, step: str, wildcards: Mapping[str, str]) -> Spec:
+        """Return exactly the settings that `step` reads.
+
+        Raises:
+            KeyError: There is no such step.
+        """
+        if step == "make_tests":
+            return TestsSpec(name=wildcards["task"], task=self.tasks[wildcards["task"]])
+        if step == "choose_rate":
+            return PilotRunSpec(**self._training(wildcards), pilot=self.pilot)
+        if step == "train_variant":
+            return RunSpec(**self._training(wildcards), seed=int(wildcards["seed"]))
+        if step == "run_speed":
+            return SpeedRunSpec(
+                shape=self.shape,
+                architectures=self.grid.architectures,
+                speed=self.speed,
+                threads=self.threads,
+                seed=int(wildcards["seed"]),
+            )
+        if step == "collect_runs":
+            return CollectRunsSpec(runs=self._records(wildcards["part"]))
+        if step == "collect_records":
+            return CollectSpec(runs=self._records(wildcards["part"]))
+        verb, _, name = step.partition("_")
+        if verb == "analyse":
+            return self._analyse(name)
+        if verb == "draw":
+            tasks = self._tasks(self.part_of("figures", name))
+            return DrawSpec(
+                scale=wildcards["scale"],
+                tasks=tasks,
+                labels=self._labels(tasks),
+                panels=self.panels if name in ("transfer", "glitches", "perplexity") else {},
+                levels=self._levels() if name == "difficulty" else {},
+            )
+        if verb == "tabulate":
+            return TabulateSpec(labels=self._labels(self._tasks(self.part_of("tables", name))))
+        if step == "state_facts":
+            return self._facts(wildcards)
+        raise KeyError(step)
+
+    def export_spec(self, scale: str, architectures: str, tasks: str) -> ExportSpec:
+        """Return what exports the runs of some architectures on some tasks of the grid.
+
+        Args:
+            scale: Scale of the results.
+            architectures: Names separated by commas; all where empty.
+            tasks: The same.
+
+        Raises:
+            UserError: The grid has no such architecture or task.
+        """
+        chosen = self.grid.model_copy(
+            update={
+                "architectures": _chosen(architectures, self.grid.architectures, "architecture"),
+                "tasks": _chosen(tasks, self.grid.tasks, "task"),
+            }
+        )
+        return ExportSpec(runs=tuple(chosen.runs()), scale=scale)
+
+    def rate_task(self, task: str) -> str:
+        """Return the task on which the learning rates of a task are chosen."""
+        return self.tasks[task].rate_of or task
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names on Snakemake's command line, beside the items."""
+        return ("archbench_benchmark", "archbench_baseline", "archbench_modern")
+
+    @property
+    def claim_tables(self) -> list[str]:
+        """Tables that claims are judged by, below `results/<scale>/archbench/`."""
+        return [f"{part}/statistics.csv" for part in FIGURES]
+
+    def part_of(self, kind: Literal["figures", "tables"], artefact: str) -> str:
+        """Return the experiment that a figure or table is drawn from.
+
+        Raises:
+            KeyError: There is none.
+        """
+        for part, names in (FIGURES if kind == "figures" else TABLES).items():
+            if artefact in names:
+                return part
+        raise KeyError(artefact)
+
+    def records_of(self, part: str) -> list[str]:
+        """Return the records of a part, below `results/<scale>/archbench/`."""
+        return [f"{self.folder_of(part)}/{run}/record.json" for run in self._records(part)]
+
+    def _records(self, part: str) -> tuple[str, ...]:
+        """Return the folders of records: of an experiment, of solvers, rates or processes."""
+        if part == "tests":
+            return tuple(dict.fromkeys(t for e in self.experiments.values() for t in e.tasks))
+        if part == "rates":
+            cells = {
+                (self.rate_task(task), name): None
+                for experiment in self.experiments.values()
+                for task, name in experiment.cells()
+            }
+            return tuple(f"{task}/{name}" for task, name in cells)
+        if part == "speed":
+            return tuple(f"seed-{seed}" for seed in range(self.speed.seeds))
+        return tuple(self.experiments[part].runs())
+
+    @staticmethod
+    def folder_of(part: str) -> str:
+        """Return where the records of a part lie; experiments share their runs."""
+        return {"tests": "tests", "rates": "rates", "speed": "speed/runs"}.get(part, "runs")
+
+    def _tasks(self, part: str) -> tuple[str, ...]:
+        return self.experiments[part].tasks if part in self.experiments else ()
+
+    def _labels(self, tasks: tuple[str, ...]) -> dict[str, dict[str, str]]:
+        return {
+            task: {name: law.label for name, law in self.tasks[task].tests.items()}
+            for task in tasks
+        }
+
+    def _levels(self) -> dict[str, LevelsSpec]:
+        return {
+            name: LevelsSpec(
+                unit=series.unit,
+                trained={task: self.tasks[task].train.level for task in series.trained},
+                tested={test: self.tasks[name].tests[test].level for test in series.tested},
+            )
+            for name, series in self.levels.items()
+        }
+
+    def _analyse(self, part: str) -> AnalyseSpec:
+        return AnalyseSpec(
+            tasks=self._tasks(part),
+            references={name: self.tasks[name].against for name in self._tasks(part)},
+            levels=self._levels() if part in ("grid", "difficulty") else {},
+            alpha=self.alpha,
+            margin=self.margin,
+            seed=self.resampling_seed,
+        )
+
+    def _facts(self, wildcards: Mapping[str, str]) -> FactsSpec:
+        part = self.part_of("figures", wildcards["artefact"])
+        seeds = self.speed.seeds if part == "speed" else self.experiments[part].seeds
+        return FactsSpec(
+            scale=wildcards["scale"],
+            seeds=seeds,
+            facts={
+                "width": self.shape.width,
+                "layers": self.shape.layers,
+                "threads": self.threads,
+                "rates": ", ".join(f"{rate:g}" for rate in self.pilot.rates),
+                "steps": {name: self.tasks[name].steps for name in self._tasks(part)},
+                "batch": {name: self.tasks[name].batch for name in self._tasks(part)},
+            },
+        )
+
+    def _training(self, wildcards: Mapping[str, str]) -> dict[str, Any]:
+        architecture, local = split_variant(wildcards["variant"])
+        return {
+            "name": wildcards["task"],
+            "task": self.tasks[wildcards["task"]],
+            "architecture": architecture,
+            "local": local,
+            "shape": self.shape,
+            "optimiser": self.optimiser,
+            "threads": self.threads,
+        }
+
+
+def _chosen(names: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
+    wanted = tuple(name.strip() for name in names.split(",") if name.strip()) or known
+    for name in wanted:
+        if name not in known:
+            raise UserError(f"no {what} {name!r} in the grid", fix=f"use {', '.join(known)}")
+    return wanted
+
+
+def variant(architecture: str, local: Local) -> str:
+    """Return the name of an architecture with some local mixing; equal models have equal names."""
+    if architecture in _CONVOLVED:
+        local = "all" if local == "native" else local
+    elif architecture not in _SHIFTED:
+        local = "none" if local == "native" else local
+    return f"{architecture}-{local}"
+
+
+def split_variant(name: str) -> tuple[str, Local]:
+    """Return architecture and local mixing of a variant's name."""
+    architecture, _, local = name.rpartition("-")
+    assert local in ("native", "all", "none")
+    return architecture, local  # type: ignore[return-value]
+
+
+SETTINGS = ArchbenchSpec

@@ -1,0 +1,41 @@
+"""Step: tidy tables of runs, of what they reached and of their validation curves."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from seqlab.provenance.atomic import write_text
+from seqlab.provenance.observations import observations
+from seqlab.provenance.record import read_record, read_samples
+from seqlab.spec import InFolder, Out
+from seqlab.studies.archbench.places import COLUMNS, place
+from seqlab.studies.archbench.spec import CollectRunsSpec
+
+
+def collect_runs(spec: CollectRunsSpec, *, runs: InFolder, table: Out, curves: Out) -> None:
+    """Write one row per condition and metric, and one per evaluation while training.
+
+    Raises:
+        UserError: A record or its samples are missing or damaged.
+    """
+    paths = [runs / run / "record.json" for run in spec.runs]
+    write_text(table, observations(paths, COLUMNS, place))
+    parts = []
+    for path in paths:
+        record = read_record(path)
+        samples = read_samples(path.with_name("samples.npz"))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "task": record.cell["task"],
+                    "architecture": record.cell["architecture"],
+                    "local": record.cell["local"],
+                    "seed": record.seed,
+                    **{
+                        name: samples[f"evaluations/{name}"]
+                        for name in ("step", "accuracy", "loss")
+                    },
+                }
+            )
+        )
+    write_text(curves, pd.concat(parts, ignore_index=True).to_csv(index=False))
