@@ -78,6 +78,13 @@ MODELS = {
     *("assets_init_model", "assets_init_classifier", "assets_image_model"),
     *("assets_train_model", "assets_train_classifier"),
 }
+# Every architecture's training names Mamba's scan, the tenth of them; the stored test sets do not.
+ARCHBENCH = {
+    *("archbench_train_variant", "archbench_choose_rate", "archbench_collect_runs"),
+    *("archbench_analyse", "archbench_draw", "archbench_tabulate", "archbench_facts"),
+    *("archbench_run_speed", "archbench_collect_records", "archbench_analyse_records"),
+    "archbench_draw_speed",
+}
 
 EDITS = {
     "comment": (SCAN, appended("# a comment"), set()),
@@ -85,7 +92,7 @@ EDITS = {
     "statement of the scan": (
         SCAN,
         appended("ANOTHER_CONSTANT = 1"),
-        MODELS | RUNS | EXPERIMENTS | MASKS,
+        MODELS | RUNS | EXPERIMENTS | MASKS | ARCHBENCH,
     ),
     "statement of an unrelated module": (
         "src/seqlab/bench/mediation.py",
