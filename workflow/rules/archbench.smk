@@ -59,7 +59,7 @@ rule archbench_make_tests:
 
 rule archbench_choose_rate:
     input:
-        sets=f"{ARCHBENCH}/tests/{{task}}/sets.npz",
+        sets=unless_unpacked(ARCHBENCH_RATE, f"{ARCHBENCH}/tests/{{task}}/sets.npz"),
     output:
         record=ARCHBENCH_RATE,
     log:

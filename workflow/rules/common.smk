@@ -387,9 +387,9 @@ def archbench_export(wildcards):
 
 def archbench_phase(names):
     """Return the records of the grid of some architectures, at the configured scale."""
-    grid = settings("archbench", config["scale"])
-    known = [name for name in names if name in grid.grid.architectures]
-    runs = grid.export_spec(config["scale"], ",".join(known), "").runs
+    grid = settings("archbench", config["scale"]).grid
+    known = tuple(name for name in names if name in grid.architectures)
+    runs = grid.model_copy(update={"architectures": known}).runs()
     return [
         f"results/{config['scale']}/archbench/runs/{run}/record.json" for run in runs
     ]

@@ -2,19 +2,21 @@
 
 The same functions as `recurrences`, with the same shapes and results. The kernels want tokens
 before heads, and q, k and v in half precision: the delta rules refuse fp32. Log decays and states
-stay in fp32.
+stay in fp32; the others take the type of the values.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
+@cache
 def fla_importable() -> bool:
     """Tell whether flash-linear-attention and triton are there, without importing them."""
     return all(importlib.util.find_spec(name) is not None for name in ("fla", "triton"))
@@ -76,17 +78,18 @@ def _run(
     Args:
         module: Of the operator, below `fla.ops`.
         name: Of the operator.
-        half: Argument -> tensor (B, H, T, ...) that is handed over in bfloat16.
+        half: Argument -> tensor (B, H, T, ...) that is handed over in the type of the values.
         full: Argument -> tensor that is handed over in float32.
         state: Before the first token (B, H, K, W).
 
     Returns:
         The output (B, H, T, W) in the type of the values, and the last state in float32.
     """
+    dtype = half["v"].dtype
     operator: Any = getattr(importlib.import_module(f"fla.ops.{module}"), name)
     given = {
-        key: tensor.transpose(1, 2).to(dtype).contiguous()
-        for tensors, dtype in ((half, torch.bfloat16), (full, torch.float32))
+        key: tensor.transpose(1, 2).to(kind).contiguous()
+        for tensors, kind in ((half, dtype), (full, torch.float32))
         for key, tensor in tensors.items()
     }
     output, last = operator(
@@ -95,4 +98,4 @@ def _run(
         initial_state=None if state is None else state.float().contiguous(),
         output_final_state=True,
     )
-    return output.transpose(1, 2).to(half["v"].dtype), last
+    return output.transpose(1, 2).to(dtype), last

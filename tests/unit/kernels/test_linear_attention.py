@@ -148,27 +148,27 @@ GIVEN = {
 }
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("form", CALLS)
-def test_a_gpu_is_handed_to_fla(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_is_handed_to_fla(
+    form: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module, name, order = CALLS[form]
     recurrence = getattr(recurrences, f"{form}_recurrence")
     operators = Operators(name, recurrence, order)
     monkeypatch.setitem(sys.modules, f"fla.ops.{module}", operators)  # type: ignore[arg-type]
     monkeypatch.setattr(linear_attention, "resolve_backend", lambda *_: "fla")
     x = inputs()
-    given = [
-        x[key] if key != "unit" or form != "generalized_delta" else -x[key] for key in GIVEN[form]
-    ]
+    given = [x[key].to(dtype) for key in GIVEN[form]]
     state = torch.randn(BATCH, HEADS, WIDTH, WIDTH, generator=torch.Generator().manual_seed(1))
     ours, last = getattr(linear_attention, form)(*given, state)
-    theirs, final = recurrence(*given, state)
-    # Handed over in bfloat16.
-    close(ours, theirs, 3e-2)
-    close(last, final, 3e-2)
-    assert ours.dtype == torch.float32
+    theirs, final = recurrence(*(tensor.float() for tensor in given), state)
+    close(ours.float(), theirs, 1e-2)
+    close(last, final)
+    assert (ours.dtype, last.dtype) == (dtype, torch.float32)
     decays = {"g", "w"}
-    for argument, dtype in operators.dtypes.items():
-        assert dtype == (torch.float32 if argument in decays else torch.bfloat16), argument
+    for argument, handed in operators.dtypes.items():
+        assert handed == (torch.float32 if argument in decays else dtype), argument
 
 
 def test_only_a_gpu_with_fla_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,6 +274,8 @@ def test_settings_refuse_what_does_not_exist(archbench_values: dict) -> None:  #
             {"tasks": tasks | {"mqar_half": tasks["mqar_half"] | {"rate_of": "mqar_double"}}},
             "rates of its own",
         ),
+        ({"against": {"mqar": {"even_x2": "odd"}}}, "no condition 'odd' is tested"),
+        ({"against": {"sorting": {"even_x2": "even"}}}, "no condition 'even' is tested"),
         ({"levels": {"mqar": {"unit": "pairs", "trained": ["mqar", "sorting"]}}}, "'sorting'"),
         (
             {
@@ -344,3 +346,14 @@ def test_rates_are_ordered_by_accuracy_and_where_that_is_alike_by_loss() -> None
     assert best_first(scores) == [1e-2, 1e-3, 1e-4, 1e-1]
     with pytest.raises(UserError, match="diverged with every"):
         best_first({1e-1: (-math.inf, math.inf)})
+
+
+def test_what_only_analyses_and_figures_read_retrains_nothing(archbench_values: dict) -> None:  # type: ignore[type-arg]
+    before = validate(ArchbenchSpec, archbench_values, "here")
+    changes = {"against": {}, "panels": {"one": {"mqar": ["trained"]}}, "alpha": 0.01}
+    after = validate(ArchbenchSpec, archbench_values | changes, "here")
+    wildcards = {"scale": "laptop", "task": "mqar", "variant": "rope-none", "seed": "0"}
+    for step in ("make_tests", "choose_rate", "train_variant", "run_speed", "draw_perplexity"):
+        assert before.step_spec(step, wildcards) == after.step_spec(step, wildcards), step
+    for step in ("analyse_grid", "draw_transfer"):
+        assert before.step_spec(step, wildcards) != after.step_spec(step, wildcards), step

@@ -142,7 +142,9 @@ class DrawSpec(Spec):
 
     scale: str = setting("Scale of the results.")
     tasks: tuple[str, ...] = setting("Tasks.")
-    labels: dict[str, dict[str, str]] = setting("Task -> condition -> its law in short.")
+    labels: dict[str, dict[str, str]] = setting(
+        "Task -> condition -> its law in short.", default={}
+    )
     panels: dict[str, dict[str, list[str]]] = setting(
         "Title -> task -> conditions, of figures with panels of conditions.", default={}
     )
@@ -154,7 +156,9 @@ class DrawSpec(Spec):
 class TabulateSpec(Spec):
     """Settings of a table."""
 
-    labels: dict[str, dict[str, str]] = setting("Task -> condition -> its law in short.")
+    labels: dict[str, dict[str, str]] = setting(
+        "Task -> condition -> its law in short.", default={}
+    )
 
 
 class FactsSpec(Spec):
@@ -186,6 +190,8 @@ TABLES = {
     "difficulty": ("difficulty",),
     "rates": ("rates",),
 }
+# Those of them that name the laws of conditions.
+_LABELLED = ("transfer", "glitches", "perplexity", "summary", "solvers")
 # Parts that are no experiment: solvers on the stored sets, pilots, the micro-benchmark.
 PARTS = ("tests", "rates", "speed")
 
@@ -204,7 +210,12 @@ class ArchbenchSpec(Spec):
     levels: dict[str, SeriesSpec] = setting("Task -> how hard it is made.")
     speed: SpeedSpec = setting("Micro-benchmark.")
     panels: dict[str, dict[str, list[str]]] = setting(
-        "Title -> task -> conditions of the figures of generalisation, in their order."
+        "Title -> task -> conditions of the figures of generalisation."
+    )
+    against: dict[str, dict[str, str]] = setting(
+        "Task -> condition -> the one its accuracy is held against, where that is not the trained "
+        "one.",
+        default={},
     )
     threads: int = setting("Compute threads of a training run.", default=1, ge=1)
     alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
@@ -226,6 +237,11 @@ class ArchbenchSpec(Spec):
             source = own.rate_of
             if source is not None and (source not in self.tasks or self.tasks[source].rate_of):
                 raise ValueError(f"tasks.{name}.rate_of: no task {source!r} with rates of its own")
+        for name, pairs in self.against.items():
+            tests = self.tasks[name].tests if name in self.tasks else {}
+            unknown = sorted({*pairs, *pairs.values()} - {*tests})
+            if unknown:
+                raise ValueError(f"against.{name}: no condition {unknown[0]!r} is tested")
         for name, series in self.levels.items():
             unknown = sorted({name, *series.trained} - {*self.tasks})
             unknown += sorted({*series.tested} - {*self.tasks[name].tests}) if not unknown else []
@@ -268,15 +284,17 @@ class ArchbenchSpec(Spec):
             return self._analyse(name)
         if verb == "draw":
             tasks = self._tasks(self.part_of("figures", name))
+            # Settings that a figure does not read must not redraw it.
             return DrawSpec(
                 scale=wildcards["scale"],
                 tasks=tasks,
-                labels=self._labels(tasks),
-                panels=self.panels if name in ("transfer", "glitches", "perplexity") else {},
+                labels=self._labels(tasks) if name in _LABELLED else {},
+                panels=self.panels if name in ("transfer", "glitches") else {},
                 levels=self._levels() if name == "difficulty" else {},
             )
         if verb == "tabulate":
-            return TabulateSpec(labels=self._labels(self._tasks(self.part_of("tables", name))))
+            tasks = self._tasks(self.part_of("tables", name)) if name in _LABELLED else ()
+            return TabulateSpec(labels=self._labels(tasks))
         if step == "state_facts":
             return self._facts(wildcards)
         raise KeyError(step)
@@ -371,7 +389,7 @@ class ArchbenchSpec(Spec):
     def _analyse(self, part: str) -> AnalyseSpec:
         return AnalyseSpec(
             tasks=self._tasks(part),
-            references={name: self.tasks[name].against for name in self._tasks(part)},
+            references={name: self.against.get(name, {}) for name in self._tasks(part)},
             levels=self._levels() if part in ("grid", "difficulty") else {},
             alpha=self.alpha,
             margin=self.margin,
@@ -389,8 +407,6 @@ class ArchbenchSpec(Spec):
                 "layers": self.shape.layers,
                 "threads": self.threads,
                 "rates": ", ".join(f"{rate:g}" for rate in self.pilot.rates),
-                "steps": {name: self.tasks[name].steps for name in self._tasks(part)},
-                "batch": {name: self.tasks[name].batch for name in self._tasks(part)},
             },
         )
 

@@ -150,10 +150,6 @@ class _Task(Spec):
     more: dict[str, int] = setting(
         "Condition -> test sequences, where they are others.", default={}
     )
-    against: dict[str, str] = setting(
-        "Condition -> the one its accuracy is held against, where that is not the trained one.",
-        default={},
-    )
     rate_of: str | None = setting(
         "Task whose learning rates are used; null chooses them on this one.", default=None
     )
@@ -183,13 +179,9 @@ class _Task(Spec):
     def _conditions_exist(self) -> _Task:
         if self.tests[TRAINED] != self.train:  # type: ignore[attr-defined]
             raise ValueError(f"tests.{TRAINED} is the law of `train`, and no other")
-        for key, names in (
-            ("more", {*self.more}),
-            ("against", {*self.against, *self.against.values()}),
-        ):
-            unknown = sorted(names - {*self.tests})  # type: ignore[attr-defined]
-            if unknown:
-                raise ValueError(f"{key}: no condition {unknown[0]!r} is tested")
+        unknown = sorted({*self.more} - {*self.tests})  # type: ignore[attr-defined]
+        if unknown:
+            raise ValueError(f"more: no condition {unknown[0]!r} is tested")
         return self
 
     def laws(self) -> list[Any]:

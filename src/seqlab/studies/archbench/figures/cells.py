@@ -52,3 +52,23 @@ def level_rows(
         & solvers["metric"].isin(kinds)
     ]
     return rows.rename(columns={"metric": "kind"})[["task", "condition", "value", "kind"]]
+
+
+def cell_rows(
+    statistics: pd.DataFrame,
+    observations: pd.DataFrame,
+    solvers: pd.DataFrame,
+    tasks: Sequence[str],
+    kinds: Sequence[str] = ("floor",),
+) -> pd.DataFrame:
+    """Return runs, means and what solvers reach under the training condition of every task."""
+    parts = [
+        part
+        for task in tasks
+        for part in (
+            run_rows(observations, task),
+            mean_rows(statistics, task),
+            level_rows(solvers, task, kinds=kinds),
+        )
+    ]
+    return pd.concat(parts, ignore_index=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,35 +9,15 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
-from seqlab.studies.archbench.figures.cells import level_rows, mean_rows, run_rows
 
 _PLACES = {"none": 0, "all": 1}
-
-
-def drawn(
-    statistics: pd.DataFrame,
-    observations: pd.DataFrame,
-    solvers: pd.DataFrame,
-    tasks: Sequence[str],
-) -> pd.DataFrame:
-    """Return runs, means and floors."""
-    parts = [
-        part
-        for task in tasks
-        for part in (
-            run_rows(observations, task),
-            mean_rows(statistics, task),
-            level_rows(solvers, task),
-        )
-    ]
-    return pd.concat(parts, ignore_index=True)
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     """Return the figure, one panel per layout of the task.
 
     Args:
-        data: Rows of `drawn`.
+        data: Rows of `cells.cell_rows`.
         scale: Scale of the runs.
     """
     tasks = [*dict.fromkeys(data["task"])]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from seqlab.plots.save import save_drawn_data, save_figure
 from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
-from seqlab.studies.archbench.figures.accuracy import draw, drawn
+from seqlab.studies.archbench.figures.accuracy import draw
+from seqlab.studies.archbench.figures.cells import cell_rows
 from seqlab.studies.archbench.spec import DrawSpec
 
 
@@ -21,6 +22,7 @@ def draw_accuracy(
     csv: Out,
 ) -> None:
     """Draw the figure, and write exactly what is drawn."""
-    data = drawn(read_table(statistics), read_table(observations), read_table(solvers), spec.tasks)
+    tables = (read_table(statistics), read_table(observations), read_table(solvers))
+    data = cell_rows(*tables, spec.tasks, ("floor", "greedy"))
     save_figure(draw(data, scale=spec.scale), pdf, png)
     save_drawn_data(data, csv)
