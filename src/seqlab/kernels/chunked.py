@@ -11,7 +11,7 @@ Sources: as of `recurrences`; the WY form of the delta rule is that of Yang et a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -27,6 +27,8 @@ CHUNK = 32
 # outputs.
 GATE_MIN = -5.0
 _GATED_CHUNK = 16
+# Sizes of chunks are multiples of this.
+_MULTIPLE = 4
 GENERALIZED_GATE_MIN = -math.exp(-0.5)
 
 _Form = Callable[..., tuple[Tensor, Tensor]]
@@ -67,8 +69,7 @@ def chunked_decayed(
     read = b.exp()[..., None] * q
     written = (k * (b[..., -1:] - b).exp()[..., None]).mT @ v
     kept = b[..., -1].exp()[..., None, None]
-    carried, state = _carried(read, kept, written, _initial(k, v, state))
-    return _joined(within + carried, length), state
+    return _carried(within, read, kept, written, state, length)
 
 
 @_in_full_precision
@@ -85,7 +86,7 @@ def chunked_gated(
         state: Of the tokens before.
     """
     length = q.shape[2]
-    chunk = _fitting(length, _GATED_CHUNK)
+    chunk = _fitting(length, _GATED_CHUNK, most=_GATED_CHUNK)
     q, k, v, g = (_in_chunks(x, chunk) for x in (q, k, v, g))
     b = g.cumsum(-2)
     middle = GATE_MIN * chunk / 2
@@ -94,8 +95,7 @@ def chunked_gated(
     read = q * b.exp()
     written = (k * (b[..., -1:, :] - b).exp()).mT @ v
     kept = b[..., -1, :].exp()[..., None]
-    carried, state = _carried(read, kept, written, _initial(k, v, state))
-    return _joined(within + carried, length), state
+    return _carried(within, read, kept, written, state, length)
 
 
 @_in_full_precision
@@ -107,14 +107,9 @@ def chunked_delta(
     chunk = _fitting(length, chunk)
     q, k, v, beta = (_in_chunks(x, chunk) for x in (q, k, v, beta[..., None]))
     lower = (beta * (k @ k.mT)).tril(-1)
-    u, w = _solved(lower, beta * v, beta * k)
+    u, w = _solved(lower, beta * v, None if _alone(q, state) else -beta * k)
     scores = (q @ k.mT).tril()
-    outputs, state = [], _initial(k, v, state)
-    for n in range(q.shape[2]):
-        new = u[:, :, n] - w[:, :, n] @ state
-        outputs.append(q[:, :, n] @ state + scores[:, :, n] @ new)
-        state = state + k[:, :, n].mT @ new
-    return _joined(torch.stack(outputs, 2), length), state
+    return _corrected(u, w, q, scores, k.mT, state, length)
 
 
 @_in_full_precision
@@ -135,17 +130,12 @@ def chunked_gated_delta(
     decays = _decays(b)
     grown = b.exp()[..., None]
     lower = (beta * (k @ k.mT) * decays).tril(-1)
-    u, w = _solved(lower, beta * v, beta * grown * k)
+    u, w = _solved(lower, beta * v, None if _alone(q, state) else -beta * grown * k)
     scores = q @ k.mT * decays
     read = grown * q
     written = ((b[..., -1:] - b).exp()[..., None] * k).mT
     kept = b[..., -1].exp()[..., None, None]
-    outputs, state = [], _initial(k, v, state)
-    for n in range(q.shape[2]):
-        new = u[:, :, n] - w[:, :, n] @ state
-        outputs.append(read[:, :, n] @ state + scores[:, :, n] @ new)
-        state = kept[:, :, n] * state + written[:, :, n] @ new
-    return _joined(torch.stack(outputs, 2), length), state
+    return _corrected(u, w, read, scores, written, state, length, kept=kept)
 
 
 @_in_full_precision
@@ -179,32 +169,34 @@ def chunked_generalized_delta(
     middle = GENERALIZED_GATE_MIN * chunk / 2
     keys, removals = (x * (middle - after).exp() for x in (k, b))
     reads, removed = q * (after - middle).exp(), a * (before - middle).exp()
-    inside = a * before.exp()
+    inside = None if _alone(q, state) else a * before.exp()
     lower = (removed @ removals.mT).tril(-1)
     u, w = _solved(-lower, (removed @ keys.mT).tril(-1) @ v, inside)
     within = (reads @ keys.mT).tril() @ v
     scores = (reads @ removals.mT).tril()
     read = q * after.exp()
     left = (after[..., -1:, :] - after).exp()
-    written, erased = (k * left).mT @ v, (b * left).mT
+    added, erased = (k * left).mT @ v, (b * left).mT
     kept = after[..., -1, :].exp()[..., None]
-    outputs, state = [], _initial(k, v, state)
-    for n in range(q.shape[2]):
-        new = u[:, :, n] + w[:, :, n] @ state
-        outputs.append(read[:, :, n] @ state + scores[:, :, n] @ new)
-        state = kept[:, :, n] * state + written[:, :, n] + erased[:, :, n] @ new
-    return _joined(within + torch.stack(outputs, 2), length), state
+    output, state = _corrected(u, w, read, scores, erased, state, length, kept=kept, added=added)
+    return _joined(within, length) + output, state
 
 
-def _fitting(length: int, chunk: int) -> int:
-    """Return the chunk for a length: no longer than the next multiple of 16."""
-    return min(chunk, -(-length // 16) * 16)
+def _fitting(length: int, chunk: int, most: int | None = None) -> int:
+    """Return the size of chunks for a length: about `chunk` and at most `most`, half more unless
+    told, so that few places are padding.
+    """
+    most = most or chunk * 3 // 2
+    count = max(-(-length // most), round(length / chunk))
+    return -(-length // (_MULTIPLE * count)) * _MULTIPLE
 
 
 def _in_chunks(x: Tensor, chunk: int) -> Tensor:
     """Return (B, H, N, C, D). Zeros behind the end neither write, nor decay, nor remove."""
-    padded = functional.pad(x, (0, 0, 0, -x.shape[2] % chunk))
-    return padded.unflatten(2, (-1, chunk))
+    missing = -x.shape[2] % chunk
+    padded = functional.pad(x, (0, 0, 0, missing)) if missing else x
+    # Copied once here and not in every product: heads are views between the tokens.
+    return padded.unflatten(2, (-1, chunk)).contiguous()
 
 
 def _joined(x: Tensor, length: int) -> Tensor:
@@ -218,34 +210,96 @@ def _decays(b: Tensor) -> Tensor:
     return (b[..., :, None] - b[..., None, :]).masked_fill(later, -torch.inf).exp()
 
 
-def _solved(lower: Tensor, values: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def _alone(x: Tensor, state: Tensor | None) -> bool:
+    """Return whether x (B, H, N, C, D) is one chunk without a state before it."""
+    return state is None and x.shape[2] == 1
+
+
+def _solved(lower: Tensor, values: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Return (I + L)^{-1} of both right-hand sides, L strictly lower triangular.
 
     By substitution: sums of powers of L lose all digits where keys repeat.
     """
-    both = torch.cat((values, keys), -1)
+    both = values if keys is None else torch.cat((values, keys), -1)
     solved = torch.linalg.solve_triangular(lower, both, upper=False, unitriangular=True)
+    if keys is None:
+        return solved, None
     return solved[..., : values.shape[-1]], solved[..., values.shape[-1] :]
 
 
-def _initial(k: Tensor, v: Tensor, state: Tensor | None) -> Tensor:
-    if state is not None:
-        return state
-    batch, heads, _, _, keys = k.shape
-    return k.new_zeros(batch, heads, keys, v.shape[-1])
+def _carried(
+    within: Tensor,
+    read: Tensor,
+    kept: Tensor,
+    written: Tensor,
+    state: Tensor | None,
+    length: int,
+) -> tuple[Tensor, Tensor]:
+    """Return outputs (B, H, T, W) of chunks that add to the state, and the last state.
 
-
-def _carried(read: Tensor, kept: Tensor, written: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what chunks read of the state before them (B, H, N, C, W), and the last state.
+    In each chunk o = within + read S, then S <- kept S + written. Without a state before it the
+    first chunk reads nothing: where one chunk is all, that is most of the work.
 
     Args:
+        within: What outputs get from their own chunk (B, H, N, C, W).
         read: Decayed queries (B, H, N, C, K).
         kept: What a chunk leaves of the state, (B, H, N, K or 1, 1).
         written: What it adds (B, H, N, K, W).
-        state: Before the first chunk (B, H, K, W).
+        state: Before the first chunk (B, H, K, W), or None.
+        length: Tokens T.
     """
     outputs = []
-    for n in range(read.shape[2]):
-        outputs.append(read[:, :, n] @ state)
-        state = kept[:, :, n] * state + written[:, :, n]
-    return torch.stack(outputs, 2), state
+    for own, reads, keeps, writes in _by_chunk(within, read, kept, written):
+        outputs.append(own if state is None else own + reads @ state)
+        state = writes if state is None else keeps * state + writes
+    assert state is not None
+    return _joined(torch.stack(outputs, 2), length), state
+
+
+def _corrected(
+    u: Tensor,
+    w: Tensor | None,
+    read: Tensor,
+    scores: Tensor,
+    written: Tensor,
+    state: Tensor | None,
+    length: int,
+    *,
+    kept: Tensor | None = None,
+    added: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return outputs (B, H, T, W) of chunks that correct what they write, and the last state.
+
+    In each chunk new = u + w S, o = read S + scores new, then S <- kept S + added + written new.
+
+    Args:
+        u: What is written if the state is empty (B, H, N, C, W).
+        w: What the state changes of it (B, H, N, C, K); None for one chunk without a state.
+        read: Queries (B, H, N, C, K).
+        scores: Of queries with what is written (B, H, N, C, C).
+        written: Where it is written to (B, H, N, K, C).
+        state: Before the first chunk (B, H, K, W), or None.
+        length: Tokens T.
+        kept: What a chunk leaves of the state, (B, H, N, K or 1, 1); all of it unless told.
+        added: What it adds besides (B, H, N, K, W); nothing unless told.
+    """
+    outputs = []
+    chunks = _by_chunk(u, w, read, scores, written, kept, added)
+    for own, corrects, reads, scored, writes, keeps, adds in chunks:
+        new = own if state is None else own + corrects @ state
+        outputs.append(scored @ new if state is None else reads @ state + scored @ new)
+        changed = writes @ new if adds is None else adds + writes @ new
+        if state is not None:
+            changed = changed + (state if keeps is None else keeps * state)
+        state = changed
+    assert state is not None
+    return _joined(torch.stack(outputs, 2), length), state
+
+
+def _by_chunk(*tensors: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Yield what belongs to each chunk of tensors (B, H, N, ...), None of what there is not.
+
+    Taken apart once: the gradient of an index would be as large as all chunks together.
+    """
+    count = next(x.shape[2] for x in tensors if x is not None)
+    return zip(*([None] * count if x is None else x.unbind(2) for x in tensors), strict=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from seqlab.kernels.rotary import rotated
 from seqlab.models.mamba import Projection
 from seqlab.models.mixers.base import (
     LocalMixing,
@@ -14,7 +15,6 @@ from seqlab.models.mixers.base import (
     Mixer,
     QueryKeyValue,
     joined_heads,
-    rotated,
 )
 
 

@@ -1,4 +1,4 @@
-"""What every mixer is: its interface, the short convolution, heads and rotary positions."""
+"""What every mixer is: its interface, the short convolution, heads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ CONV_WIDTH = 4
 NORM_EPSILON = 1e-5
 # SiLU outputs are near 0 at the first tokens; their direction must have a finite gradient.
 UNIT_EPSILON = 1e-6
-_ROPE_BASE = 10_000.0
 
 
 class Mixed(NamedTuple):
@@ -173,15 +172,3 @@ def heads(x: Tensor, count: int) -> Tensor:
 def joined_heads(x: Tensor) -> Tensor:
     """Return (B, H, T, W) as (B, T, H W)."""
     return x.transpose(1, 2).flatten(2)
-
-
-def rotated(x: Tensor, start: int) -> Tensor:
-    """Rotate (B, H, T, K) by position, halves paired (Su et al. 2021; base 10,000)."""
-    half = x.shape[-1] // 2
-    wide = torch.promote_types(x.dtype, torch.float32)
-    rates = _ROPE_BASE ** (-torch.arange(half, device=x.device, dtype=wide) / half)
-    positions = torch.arange(start, start + x.shape[-2], device=x.device, dtype=wide)
-    angles = positions[:, None] * rates
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)

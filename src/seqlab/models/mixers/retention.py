@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seqlab.kernels import linear_attention
+from seqlab.kernels.rotary import rotated
 from seqlab.models.mixers.base import (
     LocalMixing,
     Memory,
@@ -15,7 +16,6 @@ from seqlab.models.mixers.base import (
     Mixer,
     NormedOutput,
     QueryKeyValue,
-    rotated,
 )
 
 
