@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,3 +118,36 @@ def test_clipping_is_over_the_clipped_groups_only() -> None:
     assert torch.equal(after["gate"], before["gate"])
     torch.testing.assert_close(after["mix.weight"], before["mix.weight"] * 0.5 / expected)
     assert optim.clip_gradients(optimizer, None) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_training_steps_load_no_tracer() -> None:
+    # Of a process of its own: another test may have compiled something.
+    done = subprocess.run(
+        [sys.executable, "-c", _TRAINS],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    assert done.returncode == 0, done.stderr
+
+
+_TRAINS = """
+import sys
+import torch
+from seqlab.training import optim
+from seqlab.training.spec import TrainSpec
+model, spec = torch.nn.Linear(3, 2), TrainSpec(steps=2, seed=0, lr=0.1)
+optimizer = optim.adamw(optim.parameter_groups(model, spec), spec)
+before = model.weight.detach().clone()
+model(torch.ones(1, 3)).sum().backward()
+optimizer.step()
+optimizer.zero_grad(set_to_none=True)
+optimizer.load_state_dict(optimizer.state_dict())
+assert not torch.equal(before, model.weight)
+assert "torch._dynamo" not in sys.modules
+# What compiles a model still finds the tracer.
+compiled = torch.compile(model, backend="eager")
+assert torch.equal(compiled(torch.ones(1, 3)), model(torch.ones(1, 3)))
+optimizer.step()
+"""
