@@ -135,7 +135,7 @@ archbench:
       pilot: {rates: [1.0e-3], rungs: [0.5]}
       optimiser: {evaluations: 2}
       tasks:
-        mqar: &few {steps: 4, batch: 2, sequences: 4, valid: 4}
+        mqar: &few {steps: 4, batch: 2, sequences: 4, valid: 4, more: {trained: 4}}
         flip_flop: {steps: 4, batch: 2, sequences: 4, valid: 4, more: {trained: 4}}
         knapsack: *few
         marked_mqar: *few

@@ -154,6 +154,7 @@ rule archbench_run_speed:
 rule archbench_collect_runs:
     input:
         records=archbench_records,
+        sets=archbench_sets,
     output:
         table=f"{ARCHBENCH}/{{part}}/observations.csv",
         curves=f"{ARCHBENCH}/{{part}}/curves.csv",
@@ -174,11 +175,13 @@ rule archbench_collect_runs:
         spec=spec("archbench", "collect_runs"),
         code=code("archbench", "collect_runs"),
         runs=f"{ARCHBENCH}/runs",
-    # The folder, not every record: a shell command is limited to 128 KiB.
+        tests=f"{ARCHBENCH}/tests",
+    # The folders, not every record: a shell command is limited to 128 KiB.
     shell:
         "python -m seqlab archbench collect_runs"
         " --spec {params.spec:q} --code {params.code}"
-        " --runs {params.runs:q} --table {output.table:q} --curves {output.curves:q}"
+        " --runs {params.runs:q} --tests {params.tests:q}"
+        " --table {output.table:q} --curves {output.curves:q}"
         " > {log:q} 2>&1"
 
 

@@ -377,6 +377,12 @@ def archbench_records(wildcards):
     return [f"results/{wildcards.scale}/archbench/{record}" for record in records]
 
 
+def archbench_sets(wildcards):
+    """Return the stored sets that the runs of a part were tested on."""
+    tasks = settings("archbench", wildcards.scale).experiments[wildcards.part].tasks
+    return [f"results/{wildcards.scale}/archbench/tests/{task}/sets.npz" for task in tasks]
+
+
 def archbench_export(wildcards):
     """Return the settings of the export of the runs that `--config` asks for."""
     scale = scale_of(wildcards)

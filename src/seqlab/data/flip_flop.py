@@ -67,7 +67,7 @@ class FlipFlopLaw:
 
 
 def draw_flip_flop(law: FlipFlopLaw, count: int, rng: np.random.Generator) -> Batch:
-    """Draw sequences; `facts["gap"]` is the number of instructions since the bit was written."""
+    """Draw sequences; `facts["gap"]` is the distance in tokens from a read back to its bit."""
     shape = (count, law.instructions)
     active = (1 - law.ignored) / 2
     operations = rng.choice([WRITE, READ, SKIP], size=shape, p=[active, active, law.ignored])
@@ -87,7 +87,8 @@ def draw_flip_flop(law: FlipFlopLaw, count: int, rng: np.random.Generator) -> Ba
     ids[:, law.width - 1 :: law.width] = ZERO + bits
     labels, gap = np.full_like(ids, IGNORE), np.full_like(ids, -1)
     labels[:, law.width - 2 :: law.width] = np.where(reads, ZERO + bits, IGNORE)
-    gap[:, law.width - 2 :: law.width] = np.where(reads, np.arange(shape[1]) - written, -1)
+    back = law.width * (np.arange(shape[1]) - written) - 1
+    gap[:, law.width - 2 :: law.width] = np.where(reads, back, -1)
     return Batch(ids, labels, {"gap": gap})
 
 

@@ -229,7 +229,8 @@ def test_flip_flop_reads_what_was_written_last(registers: int, length: int) -> N
             if instruction[0] == flip_flop.READ:
                 bit, written = memory[register]
                 assert instruction[-1] == labels[asked] == bit
-                assert gap[asked] == place - written
+                assert gap[asked] == law.width * (place - written) - 1
+                assert ids[asked - gap[asked]] == bit
             else:
                 assert labels[asked] == IGNORE
     assert accuracy(automaton_answers(law, batch.input_ids), batch) == 1.0

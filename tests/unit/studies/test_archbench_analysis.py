@@ -24,7 +24,7 @@ from seqlab.studies.archbench.analysis.affinity import residuals
 from seqlab.studies.archbench.analysis.convergence import survival
 from seqlab.studies.archbench.analysis.frames import STATISTICS, runs
 from seqlab.studies.archbench.analysis.generalisation import half_level
-from seqlab.studies.archbench.spec import NINE, AnalyseSpec, LevelsSpec
+from seqlab.studies.archbench.spec import AGAIN, NINE, AnalyseSpec, LevelsSpec
 
 TASKS = ("mqar", "flip_flop", "knapsack")
 LOADS = {"kv4": 4, "trained": 8, "kv16": 16, "kv32": 32}
@@ -174,6 +174,8 @@ def test_variance_is_statsmodels(found: pd.DataFrame) -> None:
         assert ours.loc[own, "share"] == pytest.approx(omega, rel=1e-6)
         assert ours.loc[own, "verdict"] == "difference"
     assert np.isnan(ours.loc["anova_task", "p_raw"])
+    # LSTM and GRU are right in every run of one task: cells without variance.
+    assert ours["p_hc3"].isna().all()
 
 
 def test_residuals_sum_to_zero_and_show_what_was_planted(found: pd.DataFrame) -> None:
@@ -304,17 +306,25 @@ def test_slopes_are_exponents_of_the_length() -> None:
             "value": 10 * (length / 64) ** power * np.exp(0.01 * rng.normal()),
             "device": "CPU",
         }
-        for name, power in (("rope", 0.6), ("deltanet", 0.0))
+        for name, power in (("rope", 0.6), ("deltanet", 0.0), (AGAIN, 0.6))
         for length in (64, 256, 1024)
         for seed in range(5)
     ]
-    found = speed.analyse(pd.DataFrame(rows), SPEC)
+    found = speed.analyse(pd.DataFrame(rows), SPEC.model_copy(update={"again": "rope"}))
     slopes = rows_of(found, "slope").set_index("model")
     assert slopes.loc["rope", "estimate"] == pytest.approx(0.6, abs=0.02)
     assert slopes.loc["rope", "verdict"] == "higher"
     assert slopes.loc["deltanet", "verdict"] in ("equivalent", "inconclusive")
     times = rows_of(found, "time")
     assert len(times) == 6 and (times["ci_low"] < times["ci_high"]).all()
+    assert {*slopes.index} == {*times["model"]} == {"rope", "deltanet"}
+    noise = rows_of(found, "aa")
+    assert len(noise) == 3 and (noise["control"] == "rope").all()
+    assert noise["estimate"].to_numpy() == pytest.approx(1, abs=0.03)
+    # Two of deviation 0.01 differ by 0.014; t of 4 degrees of freedom, five runs: about 2 %.
+    assert (noise["noise_limit"] > 0).all() and (noise["noise_limit"] < 0.06).all()
+    # A slope within the margin is no equivalence where identical models differ by more.
+    assert (slopes["noise_limit"] > 0).all()
 
 
 def by_task(reached: dict[tuple[str, str], float], name: str = "rope") -> pd.DataFrame:

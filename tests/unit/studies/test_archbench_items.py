@@ -22,7 +22,7 @@ from seqlab.studies.archbench.analysis import (
 )
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
-from seqlab.studies.archbench.spec import FIGURES, TABLES, ArchbenchSpec, variant
+from seqlab.studies.archbench.spec import AGAIN, FIGURES, TABLES, ArchbenchSpec, variant
 from seqlab.workflow import SCALES, Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,6 +82,10 @@ def observed(study: ArchbenchSpec, part: str) -> pd.DataFrame:
                             "queries": 500.0,
                             "glitches": float(rng.integers(0, 3)),
                             "glitch_rate": 0.1,
+                            "distance_00": 3.0,
+                            "distance_07": 31.0,
+                            "accuracy_at_00": share,
+                            "accuracy_at_07": share / 2,
                         }
                     rows += [
                         common | {"condition": arm, "metric": metric, "value": value}
@@ -132,7 +136,7 @@ def timed(study: ArchbenchSpec) -> pd.DataFrame:
                 "value": 10.0 + length / 64 + seed / 10,
                 "device": "CPU",
             }
-            for name in study.grid.architectures
+            for name in (*study.grid.architectures, AGAIN)
             for length in study.speed.lengths
             for seed in range(SEEDS)
         ]

@@ -26,6 +26,8 @@ BASELINES = ("lstm", "gru", "vanilla", "rope")
 MODERN = ("deltanet", "gated_deltanet", "rwkv7", "retention", "gla")
 NINE = (*BASELINES, *MODERN)
 BESIDE = ("mamba", "vanilla_sin", "nope")
+# An architecture that is timed twice goes by this name the second time.
+AGAIN = "again"
 # What native local mixing is: these have short convolutions, all others but RWKV-7 (token shifts)
 # have none.
 _CONVOLVED = ("deltanet", "gated_deltanet", "mamba")
@@ -84,6 +86,7 @@ class SpeedSpec(Spec):
     tokens: int = setting("Tokens of a batch, whatever its length.", unit="tokens", ge=1)
     repeats: int = setting("Timed passes.", ge=1)
     seeds: int = setting("Processes.", ge=2)
+    again: str = setting("Architecture that is timed twice, for the noise.", default="rope")
     max_foreign_load: float = setting(
         "Cores that other processes may use while timing.", unit="cores", gt=0
     )
@@ -113,8 +116,15 @@ class CollectSpec(Spec):
 class CollectRunsSpec(CollectSpec):
     """Settings of the step that makes tables of runs and of their training curves."""
 
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks of the runs, each once."""
+        return list(dict.fromkeys(run.partition("/")[0] for run in self.runs))
+
     def members(self, argument: str) -> list[str]:
         """Return the files that the step reads below the folder given as `argument`."""
+        if argument == "tests":
+            return [f"{task}/sets.npz" for task in self.tasks]
         return [f"{run}/{file}" for run in self.runs for file in ("record.json", "samples.npz")]
 
 
@@ -126,9 +136,15 @@ class AnalyseSpec(Spec):
         "Task -> condition -> what its accuracy is held against.", default={}
     )
     levels: dict[str, LevelsSpec] = setting("Task -> how hard it is made.", default={})
+    distances: dict[str, list[str]] = setting(
+        "Task -> conditions whose answers are told apart by distance.", default={}
+    )
     alpha: float = setting("Level of every test.", gt=0, lt=1)
     margin: float = setting("Equivalence margin of an accuracy.", gt=0)
     seed: int = setting("Seed of resamples and permutations.")
+    again: str | None = setting(
+        "Architecture that was timed twice, of statistics of times.", default=None
+    )
 
 
 class ExportSpec(CollectSpec):
@@ -173,7 +189,7 @@ class FactsSpec(Spec):
 FIGURES = {
     "grid": (
         *("accuracy", "learning", "frontier", "affinity", "perplexity", "transfer", "glitches"),
-        *("effects", "survival"),
+        *("effects", "survival", "distance"),
     ),
     "factorial": ("convolution",),
     "vocabulary": ("vocabulary",),
@@ -183,7 +199,7 @@ FIGURES = {
 TABLES = {
     "grid": (
         *("summary", "variance", "pairs", "affinity", "transfer", "convergence", "half_load"),
-        *("sizes", "solvers"),
+        *("sizes", "solvers", "distance"),
     ),
     "factorial": ("factorial",),
     "vocabulary": ("vocabulary",),
@@ -191,7 +207,7 @@ TABLES = {
     "rates": ("rates",),
 }
 # Those of them that name the laws of conditions.
-_LABELLED = ("transfer", "glitches", "perplexity", "summary", "solvers")
+_LABELLED = ("transfer", "glitches", "perplexity", "distance", "summary", "solvers")
 # Parts that are no experiment: solvers on the stored sets, pilots, the micro-benchmark.
 PARTS = ("tests", "rates", "speed")
 
@@ -217,6 +233,9 @@ class ArchbenchSpec(Spec):
         "one.",
         default={},
     )
+    distances: dict[str, list[str]] = setting(
+        "Task -> conditions whose answers are told apart by how far back they lie.", default={}
+    )
     threads: int = setting("Compute threads of a training run.", default=1, ge=1)
     alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
     margin: float = setting("Equivalence margin of an accuracy.", default=0.02, gt=0)
@@ -233,15 +252,19 @@ class ArchbenchSpec(Spec):
                     raise ValueError(f"{name}.architectures: no architecture {architecture!r}")
             if self.pilot.seed < experiment.seeds:
                 raise ValueError("pilot.seed is one of the reported seeds")
+        if self.speed.again not in self.grid.architectures:
+            raise ValueError(f"speed.again: no architecture {self.speed.again!r} in the grid")
         for name, own in self.tasks.items():
             source = own.rate_of
             if source is not None and (source not in self.tasks or self.tasks[source].rate_of):
                 raise ValueError(f"tasks.{name}.rate_of: no task {source!r} with rates of its own")
-        for name, pairs in self.against.items():
+        named = [("against", name, {*p, *p.values()}) for name, p in self.against.items()]
+        named += [("distances", name, {*found}) for name, found in self.distances.items()]
+        for key, name, conditions in named:
             tests = self.tasks[name].tests if name in self.tasks else {}
-            unknown = sorted({*pairs, *pairs.values()} - {*tests})
+            unknown = sorted(conditions - {*tests})
             if unknown:
-                raise ValueError(f"against.{name}: no condition {unknown[0]!r} is tested")
+                raise ValueError(f"{key}.{name}: no condition {unknown[0]!r} is tested")
         for name, series in self.levels.items():
             unknown = sorted({name, *series.trained} - {*self.tasks})
             unknown += sorted({*series.tested} - {*self.tasks[name].tests}) if not unknown else []
@@ -391,6 +414,8 @@ class ArchbenchSpec(Spec):
             tasks=self._tasks(part),
             references={name: self.against.get(name, {}) for name in self._tasks(part)},
             levels=self._levels() if part in ("grid", "difficulty") else {},
+            distances=self.distances if part == "grid" else {},
+            again=self.speed.again if part == "speed" else None,
             alpha=self.alpha,
             margin=self.margin,
             seed=self.resampling_seed,

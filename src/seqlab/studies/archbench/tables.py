@@ -63,7 +63,8 @@ def variance(statistics: pd.DataFrame) -> pd.DataFrame:
     wanted = statistics["contrast"].str.startswith(("anova", "h0", "h1", "h2", "h3")) | statistics[
         "contrast"
     ].isin(["modern_against_baselines", "recurrent_against_attention"])
-    return _tested(statistics[wanted], ("task", "contrast", "treatment", "control"), ("share",))
+    labels = ("task", "contrast", "treatment", "control")
+    return _tested(statistics[wanted], labels, ("share", "p_hc3"))
 
 
 def pairs(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -84,6 +85,13 @@ def transfer(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     rows = statistics[statistics["contrast"] == "transfer"]
     laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
     return _tested(rows.assign(law=laws), ("task", "condition", "law", "treatment", "control"))
+
+
+def distance(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
+    """Return accuracy on the farthest tenth of the queries minus that on the nearest."""
+    rows = statistics[statistics["contrast"] == "far_and_near"]
+    laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
+    return _tested(rows.assign(law=laws), ("task", "condition", "law", "treatment"))
 
 
 def vocabulary(statistics: pd.DataFrame) -> pd.DataFrame:

@@ -19,6 +19,7 @@ from seqlab.stats.contrast import (
     independent_contrast,
     paired_contrast,
 )
+from seqlab.stats.robust import two_way_robust_p
 from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
 from seqlab.studies.archbench.analysis.means import columns_of
 from seqlab.studies.archbench.tasks_spec import TRAINED
@@ -140,7 +141,7 @@ def variance_rows(
     Accuracies near a floor or a ceiling are neither normal nor of one variance: the permutation of
     architectures within tasks is the test, F its statistic. The estimate is the partial eta
     squared; omega squared stands in `share`. Tasks differ in kind, so that only architecture and
-    interaction are permuted.
+    interaction are permuted. `p_hc3` is that of a Wald test which allows a variance to each cell.
     """
     part = pd.concat([trained_runs(found, task) for task in tasks])
     part = part[part["architecture"].isin(names)]
@@ -170,7 +171,8 @@ def variance_rows(
     mean_square = anova.residual_sum_sq / anova.residual_df
     total = anova.residual_sum_sq + sum(effect.sum_sq for effect in anova.effects)
     holm = multiplicity.adjust(raw)
-    for effect, p, corrected in zip(anova.effects, raw, holm, strict=True):
+    robust = two_way_robust_p(values, architecture, task)
+    for effect, p, corrected, hc3 in zip(anova.effects, raw, holm, robust, strict=True):
         omega = (effect.sum_sq - effect.df * mean_square) / (total + mean_square)
         decided = DIFFERENCE if corrected <= alpha else INCONCLUSIVE
         yield labels | {
@@ -183,6 +185,7 @@ def variance_rows(
             "statistic": effect.f,
             "p_raw": p,
             "p_holm": float(corrected),
+            "p_hc3": float(hc3),
             "verdict": "described" if math.isnan(p) else decided,
             "reason": "tasks differ in kind" if math.isnan(p) else f"F = {effect.f:.3g}",
         }

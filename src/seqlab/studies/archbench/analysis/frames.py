@@ -14,7 +14,18 @@ from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # Columns that tell rows apart, then those of a contrast, then what only some rows have.
 LABELS = ("item", "contrast", "task", "condition", "model", "treatment", "control", "metric")
-EXTRA = ("hedges_g", "cliffs_delta", "sd", "median", "least", "most", "share", "rank")
+EXTRA = (
+    "hedges_g",
+    "cliffs_delta",
+    "sd",
+    "median",
+    "least",
+    "most",
+    "share",
+    "rank",
+    "distance",
+    "p_hc3",
+)
 STATISTICS = [*LABELS, "provenance", "device", *CONTRAST_COLUMNS, *EXTRA]
 # Accuracy above the floor, as a share of what is above it.
 CORRECTED = "corrected"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,9 +11,11 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 
+from seqlab.stats.bootstrap import bootstrap_interval
 from seqlab.stats.contrast import correct_family, paired_contrast
 from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row
-from seqlab.studies.archbench.analysis.means import DESCRIBED
+from seqlab.studies.archbench.analysis.means import DESCRIBED, mean_of
+from seqlab.studies.archbench.distances import ACCURACY, DISTANCE
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 _RESAMPLES = 2000
@@ -62,6 +64,77 @@ def transfer_rows(
                 control=reference,
                 metric="accuracy",
                 provenance="measured",
+                device=part["device"].iloc[0],
+            )
+
+
+def distance_rows(
+    found: pd.DataFrame,
+    conditions: Mapping[str, Sequence[str]],
+    *,
+    item: str,
+    alpha: float,
+    margin: float,
+    seed: int,
+) -> Iterator[Row]:
+    """Yield accuracy by distance, and on the farthest tenth of the queries minus on the nearest.
+
+    The differences of all architectures under one condition are a family.
+
+    Args:
+        found: Runs, with the metrics of `distances`.
+        conditions: Task -> conditions.
+        item: Item of the rows.
+        alpha: Level of the tests.
+        margin: Equivalence margin of an accuracy.
+        seed: Of the resamples.
+    """
+    rng = np.random.default_rng(seed)
+    for task, condition in ((task, c) for task, names in conditions.items() for c in names):
+        own = found[(found["task"] == task) & (found["condition"] == condition)]
+        own = own.dropna(axis=1, how="all")
+        names = sorted(name for name in own.columns if name.startswith(ACCURACY))
+        if len(names) < 2:
+            continue
+        parts = dict([*own.groupby(["architecture", "local"], sort=False)])
+        common = {
+            "item": item,
+            "task": task,
+            "condition": condition,
+            "metric": "accuracy",
+            "provenance": "measured",
+        }
+        for (name, local), part in parts.items():
+            for metric in names:
+                interval = bootstrap_interval(
+                    part[metric].to_numpy(), mean_of, rng=rng, resamples=_RESAMPLES, alpha=alpha
+                )
+                yield common | {
+                    "contrast": "at_distance",
+                    "model": name,
+                    "treatment": f"{name}-{local}",
+                    "device": part["device"].iloc[0],
+                    "n": len(part),
+                    "distance": part[metric.replace(ACCURACY, DISTANCE)].iloc[0],
+                    "estimate": part[metric].mean(),
+                    "ci_low": interval.low,
+                    "ci_high": interval.high,
+                    "test": f"bootstrap, {interval.method}",
+                    "verdict": DESCRIBED,
+                }
+        contrasts = [
+            paired_contrast(part[names[-1]], part[names[0]], margin=margin, alpha=alpha)
+            for part in parts.values()
+        ]
+        for ((name, local), part), contrast in zip(
+            parts.items(), correct_family(contrasts), strict=True
+        ):
+            yield contrast_row(
+                contrast,
+                **common,
+                contrast="far_and_near",
+                model=name,
+                treatment=f"{name}-{local}",
                 device=part["device"].iloc[0],
             )
 

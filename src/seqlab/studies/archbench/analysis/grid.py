@@ -13,7 +13,11 @@ from seqlab.studies.archbench.analysis.comparisons import (
 )
 from seqlab.studies.archbench.analysis.convergence import convergence_rows
 from seqlab.studies.archbench.analysis.frames import Row, runs, statistics
-from seqlab.studies.archbench.analysis.generalisation import half_level_rows, transfer_rows
+from seqlab.studies.archbench.analysis.generalisation import (
+    distance_rows,
+    half_level_rows,
+    transfer_rows,
+)
 from seqlab.studies.archbench.analysis.means import front_rows, mean_rows, solver_rows
 from seqlab.studies.archbench.spec import (
     BASELINES,
@@ -53,6 +57,9 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     rows += convergence_rows(nine, tasks, names, CONTROL, item="archbench_table6", alpha=alpha)
     rows += transfer_rows(
         nine, spec.references, item="archbench_table5", alpha=alpha, margin=margin
+    )
+    rows += distance_rows(
+        nine, spec.distances, item="archbench_table14", alpha=alpha, margin=margin, seed=seed
     )
     rows += solver_rows(solvers, tasks, item="archbench_table13")
     for task, levels in spec.levels.items():

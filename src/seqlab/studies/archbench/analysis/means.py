@@ -71,7 +71,7 @@ def mean_rows(found: pd.DataFrame, *, item: str, alpha: float, seed: int) -> Ite
             if len(values) > 1:
                 row["sd"] = float(values.std(ddof=1))
                 interval = bootstrap_interval(
-                    averaged, _mean, rng=rng, resamples=_RESAMPLES, alpha=alpha
+                    averaged, mean_of, rng=rng, resamples=_RESAMPLES, alpha=alpha
                 )
                 row |= {
                     "ci_low": float(back(interval.low)),
@@ -153,5 +153,6 @@ def columns_of(found: pd.DataFrame, metric: str, names: Sequence[str]) -> pd.Dat
     return wide[[name for name in names if name in wide]].dropna(axis=1)
 
 
-def _mean(*samples: np.ndarray, axis: int) -> np.ndarray:
+def mean_of(*samples: np.ndarray, axis: int) -> np.ndarray:
+    """Return the mean of one sample, as `bootstrap_interval` wants it."""
     return np.asarray(samples[0].mean(axis=axis))

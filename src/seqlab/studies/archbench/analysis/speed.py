@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
+from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import correct_family, paired_contrast
 from seqlab.studies.archbench.analysis.frames import Row, contrast_row, statistics
-from seqlab.studies.archbench.spec import AnalyseSpec
+from seqlab.studies.archbench.spec import AGAIN, AnalyseSpec
 
 # Slopes closer to 0 than this are linear cost: over the lengths tested it is a tenth in time.
 _MARGIN = 0.03
 
 
 def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
-    """Return mean times and slopes, over processes."""
+    """Return mean times, slopes and what identical models differ by, over processes."""
     table = observations.assign(
         architecture=observations["condition"].str.split("/").str[0],
         length=observations["condition"].str.split("/T").str[-1].astype(int),
     )
-    return statistics([*_times(table), *_slopes(table, spec)])
+    twin = table["architecture"] == AGAIN
+    timed, again = table[~twin], table[twin]
+    same = timed[timed["architecture"] == spec.again]
+    return statistics([*_times(timed), *_noise(again, same), *_slopes(timed, again, spec)])
 
 
 def _times(table: pd.DataFrame) -> Iterator[Row]:
@@ -31,16 +36,7 @@ def _times(table: pd.DataFrame) -> Iterator[Row]:
         half = np.nan
         if len(logs) > 1:
             half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-        yield {
-            "item": "archbench_fig13",
-            "contrast": "time",
-            "task": "speed",
-            "condition": f"T{length}",
-            "model": name,
-            "treatment": name,
-            "metric": "step_ms",
-            "provenance": "measured",
-            "device": part["device"].iloc[0],
+        yield _labels(part, "time", name, f"T{length}") | {
             "n": len(logs),
             "estimate": float(np.exp(logs.mean())),
             "ci_low": float(np.exp(logs.mean() - half)),
@@ -48,30 +44,55 @@ def _times(table: pd.DataFrame) -> Iterator[Row]:
         }
 
 
-def _slopes(table: pd.DataFrame, spec: AnalyseSpec) -> Iterator[Row]:
+def _noise(again: pd.DataFrame, same: pd.DataFrame) -> Iterator[Row]:
+    """Yield the ratio of an architecture timed twice, and how far from 1 its mean can lie."""
+    for length, part in same.groupby("length"):
+        own = again[again["length"] == length].set_index("seed")["value"]
+        both = pd.concat((own, part.set_index("seed")["value"]), axis=1, keys=["own", "same"])
+        floor = noise_floor(both["own"], both["same"])
+        yield _labels(part, "aa", AGAIN, f"T{length}") | {
+            "control": part["architecture"].iloc[0],
+            "n": len(both),
+            "estimate": float(np.exp(floor.bias)),
+            "noise_limit": float(np.expm1(floor.mean_limit)),
+        }
+
+
+def _slopes(table: pd.DataFrame, again: pd.DataFrame, spec: AnalyseSpec) -> Iterator[Row]:
     """Yield d log(step time) / d log(length) at a fixed number of tokens; 0 is linear cost.
 
     The slopes of all architectures are a family.
     """
     parts = dict([*table.groupby("architecture", sort=False)])
-    contrasts = []
-    for part in parts.values():
-        wide = np.log(part.pivot_table(index="seed", columns="length", values="value"))
-        x = np.log(wide.columns.to_numpy(dtype=float))
-        slopes = np.polynomial.polynomial.polyfit(x, wide.to_numpy().T, 1)[1]
-        contrasts.append(
-            paired_contrast(slopes, np.zeros_like(slopes), margin=_MARGIN, alpha=spec.alpha)
+    slopes = {name: _slope(part) for name, part in parts.items()}
+    # A slope is the log of what an e-fold of the length multiplies the time by.
+    noise = noise_floor(np.exp(_slope(again)), np.exp(slopes[spec.again])).mean_limit
+    contrasts = [
+        paired_contrast(
+            slope, np.zeros_like(slope), margin=_MARGIN, noise_limit=noise, alpha=spec.alpha
         )
+        for slope in slopes.values()
+    ]
     for (name, part), contrast in zip(parts.items(), correct_family(contrasts), strict=True):
-        yield contrast_row(
-            contrast,
-            item="archbench_fig13",
-            contrast="slope",
-            task="speed",
-            condition="all",
-            model=name,
-            treatment=name,
-            metric="step_ms",
-            provenance="measured",
-            device=part["device"].iloc[0],
-        )
+        yield contrast_row(contrast, **_labels(part, "slope", name, "all"))
+
+
+def _slope(part: pd.DataFrame) -> NDArray[np.float64]:
+    """Return the slope of every process."""
+    wide = np.log(part.pivot_table(index="seed", columns="length", values="value"))
+    x = np.log(wide.columns.to_numpy(dtype=float))
+    return np.asarray(np.polynomial.polynomial.polyfit(x, wide.to_numpy().T, 1)[1])
+
+
+def _labels(part: pd.DataFrame, contrast: str, name: Hashable, condition: str) -> Row:
+    return {
+        "item": "archbench_fig13",
+        "contrast": contrast,
+        "task": "speed",
+        "condition": condition,
+        "model": name,
+        "treatment": name,
+        "metric": "step_ms",
+        "provenance": "measured",
+        "device": part["device"].iloc[0],
+    }

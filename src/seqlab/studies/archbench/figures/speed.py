@@ -11,11 +11,13 @@ from seqlab.studies.archbench import wording
 
 
 def drawn(statistics: pd.DataFrame) -> pd.DataFrame:
-    """Return mean times by length."""
+    """Return mean times by length, each with what identical models differ by at that length."""
     rows = statistics[statistics["contrast"] == "time"]
-    return rows.assign(length=rows["condition"].str.removeprefix("T").astype(int))[
-        ["model", "length", "n", "estimate", "ci_low", "ci_high"]
-    ]
+    noise = statistics[statistics["contrast"] == "aa"].set_index("condition")["noise_limit"]
+    return rows.assign(
+        length=rows["condition"].str.removeprefix("T").astype(int),
+        noise_limit=rows["condition"].map(noise),
+    )[["model", "length", "n", "estimate", "ci_low", "ci_high", "noise_limit"]]
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
@@ -48,6 +50,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         ax.set_xlabel("tokens per sequence, batches of equal tokens")
         ax.set_ylabel("forward and backward, ms")
         ax.set_title("step time", loc="left")
-        panel_note(ax, n=int(data["n"].min()), interval="95 % CI", scale=scale)
+        interval = f"95 % CI, A/A within {100 * data['noise_limit'].max():.1f} %"
+        panel_note(ax, n=int(data["n"].min()), interval=interval, scale=scale)
         fig.legend(loc="outside lower center", ncols=3)
     return fig

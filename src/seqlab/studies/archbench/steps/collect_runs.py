@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import csv
+import io
+
 import pandas as pd
 
 from seqlab.provenance.atomic import write_text
 from seqlab.provenance.observations import observations
 from seqlab.provenance.record import read_record, read_samples
 from seqlab.spec import InFolder, Out
+from seqlab.studies.archbench.distances import distance_rows
 from seqlab.studies.archbench.places import COLUMNS, place
+from seqlab.studies.archbench.problems.base import unpack
 from seqlab.studies.archbench.spec import CollectRunsSpec
 
 
-def collect_runs(spec: CollectRunsSpec, *, runs: InFolder, table: Out, curves: Out) -> None:
+def collect_runs(
+    spec: CollectRunsSpec, *, runs: InFolder, tests: InFolder, table: Out, curves: Out
+) -> None:
     """Write one row per condition and metric, and one per evaluation while training.
 
+    Accuracies over distances come from every answer, which only samples have.
+
     Raises:
-        UserError: A record or its samples are missing or damaged.
+        UserError: A record, its samples or the stored sets are missing or damaged.
     """
     paths = [runs / run / "record.json" for run in spec.runs]
-    write_text(table, observations(paths, COLUMNS, place))
+    sets = {task: unpack(tests / task / "sets.npz") for task in spec.tasks}
+    distances = io.StringIO()
+    csv.writer(distances, lineterminator="\n").writerows(
+        row for path in paths for row in distance_rows(path, sets)
+    )
+    write_text(table, observations(paths, COLUMNS, place) + distances.getvalue())
     parts = []
     for path in paths:
         record = read_record(path)

@@ -1,0 +1,61 @@
+"""Accuracy over the distance from a query back to what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqlab.plots.primitives import panel_note, plain_log_axis
+from seqlab.plots.style import PAGE_IN, new_figure, style
+from seqlab.studies.archbench import wording
+
+
+def drawn(statistics: pd.DataFrame, labels: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
+    """Return the mean accuracy of every architecture on every tenth of the queries.
+
+    Args:
+        statistics: Of the grid.
+        labels: Task -> condition -> its law in short.
+    """
+    rows = statistics[statistics["contrast"] == "at_distance"]
+    laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
+    kept = ["task", "condition", "model", "distance", "n", "estimate", "ci_low", "ci_high"]
+    return rows[kept].assign(label=laws)
+
+
+def draw(data: pd.DataFrame, *, scale: str) -> Figure:
+    """Return the figure, one panel per condition.
+
+    Args:
+        data: Rows of `drawn`.
+        scale: Scale of the runs.
+    """
+    panels = [*data.groupby(["task", "condition"], sort=False)]
+    with style():
+        fig = new_figure(PAGE_IN, 2.9)
+        axes = fig.subplots(1, len(panels), squeeze=False)[0]
+        for ax, ((task, _), own) in zip(axes, panels, strict=True):
+            for name in wording.in_order([*own["model"].unique()]):
+                rows = own[own["model"] == name].sort_values("distance")
+                seen = wording.look_of(name)
+                ax.plot(
+                    rows["distance"],
+                    rows["estimate"],
+                    **seen,
+                    markersize=3,
+                    label=wording.architecture(name),
+                )
+                ax.vlines(
+                    rows["distance"], rows["ci_low"], rows["ci_high"], color=seen["color"], lw=0.6
+                )
+            ax.set_xscale("log")
+            plain_log_axis(ax.xaxis)
+            ax.set_xlabel("distance, tokens")
+            ax.set_title(f"{wording.task(task)}, {own['label'].iloc[0]}", loc="left")
+            panel_note(ax, n=int(own["n"].min()), interval="95 % BCa CI", scale=scale)
+        axes[0].set_ylabel("accuracy")
+        handles, labels = axes[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+    return fig

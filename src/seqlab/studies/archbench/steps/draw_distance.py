@@ -1,0 +1,26 @@
+"""Step: the figure of accuracy over the distance of what is asked for."""
+
+from __future__ import annotations
+
+from seqlab.plots.save import save_drawn_data, save_figure
+from seqlab.spec import In, Out
+from seqlab.studies.archbench.analysis.frames import read_table
+from seqlab.studies.archbench.figures.distance import draw, drawn
+from seqlab.studies.archbench.spec import DrawSpec
+
+
+def draw_distance(
+    spec: DrawSpec,
+    *,
+    statistics: In,
+    observations: In,
+    curves: In,
+    solvers: In,
+    pdf: Out,
+    png: Out,
+    csv: Out,
+) -> None:
+    """Draw the figure, and write exactly what is drawn."""
+    data = drawn(read_table(statistics), spec.labels)
+    save_figure(draw(data, scale=spec.scale), pdf, png)
+    save_drawn_data(data, csv)
