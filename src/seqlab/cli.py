@@ -89,10 +89,12 @@ def _run_step(group: str, step: str, arguments: list[str]) -> int:
 
     from seqlab.data.network import set_offline
     from seqlab.gpu_lease import lease
+    from seqlab.quiet import working
 
     # Only a fetch goes online, and only while it fetches.
     set_offline()
-    with lease(known.gpus):
+    # Imports are work, too.
+    with lease(known.gpus), working():
         function = getattr(importlib.import_module(module_name), module_name.rpartition(".")[2])
         # What the imports made stays: without it a collection before every timing costs 0.3 s.
         gc.freeze()

@@ -46,8 +46,13 @@ def spec(group, step):
 
 
 def timing_cores(wildcards):
-    """Return all cores: nothing may run beside what times something. At ci no time counts."""
-    return 1 if scale_of(wildcards) == "ci" else workflow.cores
+    """Return the cores that a step which times something reserves.
+
+    While it times it has the machine alone (`seqlab.quiet`). On a laptop two such steps prepare
+    side by side; models of paper scale do not fit beside each other. At ci no time counts.
+    """
+    share = {"ci": 1, "laptop": workflow.cores // 2}
+    return max(1, share.get(scale_of(wildcards), workflow.cores))
 
 
 def archbench_threads(wildcards):
@@ -380,7 +385,9 @@ def archbench_records(wildcards):
 def archbench_sets(wildcards):
     """Return the stored sets that the runs of a part were tested on."""
     tasks = settings("archbench", wildcards.scale).experiments[wildcards.part].tasks
-    return [f"results/{wildcards.scale}/archbench/tests/{task}/sets.npz" for task in tasks]
+    return [
+        f"results/{wildcards.scale}/archbench/tests/{task}/sets.npz" for task in tasks
+    ]
 
 
 def archbench_export(wildcards):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from seqlab.errors import UserError
+from seqlab.quiet import alone
 
 T = TypeVar("T")
 
@@ -112,7 +113,10 @@ def refuse_if_loaded(load: ForeignLoad, limit: float, key: str) -> None:
 def measure_quietly(
     measure: Callable[[], T], *, limit: float, attempts: int, key: str
 ) -> tuple[T, list[ForeignLoad]]:
-    """Measure, and measure again where foreign load was above the limit.
+    """Measure alone on the machine, and again where foreign load was above the limit.
+
+    Other steps of the workflow wait meanwhile, unless the limit is more than all cores can do:
+    whoever sets such a one does not want the time, but to see that it is taken.
 
     Args:
         measure: The measurement; called at most `attempts` times.
@@ -131,7 +135,7 @@ def measure_quietly(
         raise ValueError(f"attempts must be at least 1, not {attempts}")
     loads: list[ForeignLoad] = []
     while True:
-        with watch_load() as watch:
+        with alone() if limit < len(_cores()) else nullcontext(), watch_load() as watch:
             result = measure()
         loads.append(watch.result())
         try:
