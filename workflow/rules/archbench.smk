@@ -132,6 +132,8 @@ rule archbench_run_speed:
         "logs/{scale}/archbench/run_speed/seed-{seed}.log",
     benchmark:
         "logs/{scale}/archbench/run_speed/seed-{seed}.jsonl"
+    # First: beside training runs each would wait for them to end.
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     threads: timing_cores
