@@ -238,11 +238,16 @@ def panel_note(ax: Axes, *, n: int | str, interval: str, scale: str) -> None:
     )
 
 
-def plain_log_axis(axis: Axis) -> None:
-    """Label a logarithmic axis (`ax.xaxis`) with plain numbers: exponents would be below 6 pt."""
+def plain_log_axis(axis: Axis, each: Sequence[float] = (1.0, 2.0, 5.0)) -> None:
+    """Label a logarithmic axis (`ax.xaxis`) with plain numbers: exponents would be below 6 pt.
+
+    Args:
+        axis: The axis.
+        each: Multiples of powers of ten that are labelled, where it spans more than one.
+    """
     low, high = axis.get_view_interval()
     within_a_decade = high < _DECADE * low
-    axis.set_major_locator(MaxNLocator(5) if within_a_decade else LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(MaxNLocator(5) if within_a_decade else LogLocator(subs=tuple(each)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 

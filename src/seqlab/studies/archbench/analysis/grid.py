@@ -58,8 +58,9 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     rows += transfer_rows(
         nine, spec.references, item="archbench_table5", alpha=alpha, margin=margin
     )
+    distances = {task: spec.distances[task] for task in tasks if task in spec.distances}
     rows += distance_rows(
-        nine, spec.distances, item="archbench_table14", alpha=alpha, margin=margin, seed=seed
+        nine, distances, item="archbench_table14", alpha=alpha, margin=margin, seed=seed
     )
     rows += solver_rows(solvers, tasks, item="archbench_table13")
     for task, levels in spec.levels.items():

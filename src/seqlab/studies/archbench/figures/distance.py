@@ -8,21 +8,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from seqlab.plots.primitives import panel_note, plain_log_axis
-from seqlab.plots.style import PAGE_IN, new_figure, style
+from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.cells import level_rows
 
 
-def drawn(statistics: pd.DataFrame, labels: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """Return the mean accuracy of every architecture on every tenth of the queries.
+def drawn(
+    statistics: pd.DataFrame, solvers: pd.DataFrame, labels: Mapping[str, Mapping[str, str]]
+) -> pd.DataFrame:
+    """Return the mean accuracy of every architecture on every tenth of the queries, and floors.
 
     Args:
         statistics: Of the grid.
+        solvers: What solvers reach.
         labels: Task -> condition -> its law in short.
     """
+    parts = []
     rows = statistics[statistics["contrast"] == "at_distance"]
-    laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
-    kept = ["task", "condition", "model", "distance", "n", "estimate", "ci_low", "ci_high"]
-    return rows[kept].assign(label=laws)
+    for (task, condition), own in rows.groupby(["task", "condition"], sort=False):
+        floor = level_rows(solvers, str(task), conditions=(str(condition),))["value"].iloc[0]
+        kept = own[["task", "condition", "model", "distance", "n", "estimate", "ci_low", "ci_high"]]
+        parts.append(kept.assign(floor=floor, label=labels[str(task)][str(condition)]))
+    return pd.concat(parts, ignore_index=True)
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
@@ -50,6 +57,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                 ax.vlines(
                     rows["distance"], rows["ci_low"], rows["ci_high"], color=seen["color"], lw=0.6
                 )
+            ax.axhline(own["floor"].iloc[0], color=REFERENCE, linestyle="--", lw=0.7)
             ax.set_xscale("log")
             plain_log_axis(ax.xaxis)
             ax.set_xlabel("distance, tokens")

@@ -15,6 +15,7 @@ from seqlab.studies.archbench import wording
 # With no event in n, the rate is below 3 / n with 95 % confidence.
 _RULE_OF_THREE = 3.0
 _TASK = "flip_flop"
+_COLUMNS = 3
 
 
 def drawn(
@@ -72,9 +73,13 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     """
     conditions = [*dict.fromkeys(data["condition"])]
     with style():
-        fig = new_figure(PAGE_IN, 2.8)
-        axes = fig.subplots(1, len(conditions), sharex=True, squeeze=False)[0]
-        for ax, condition in zip(axes, conditions, strict=True):
+        columns = min(_COLUMNS, len(conditions))
+        lines = -(-len(conditions) // columns)
+        fig = new_figure(PAGE_IN, 2.3 * lines)
+        axes = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for unused in axes.ravel()[len(conditions) :]:
+            unused.set_visible(False)
+        for ax, condition in zip(axes.ravel(), conditions, strict=False):
             own = data[data["condition"] == condition]
             names = wording.in_order([*own["architecture"]])
             for place, name in enumerate(names):
@@ -91,10 +96,12 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xscale("log")
             ax.set_yticks(range(len(names)), [wording.architecture(n) for n in names])
             ax.set_ylim(len(names) - 0.4, -0.6)
-            ax.set_xlabel("glitch rate")
             ax.set_title(own["label"].iloc[0], loc="left")
             panel_note(ax, n=int(own["n"].min()), interval="Wilson; thin: runs", scale=scale)
-        plain_log_axis(axes[0].xaxis)
-        for ax in axes[1:]:
-            ax.tick_params(labelleft=False)
+        plain_log_axis(axes[0, 0].xaxis, each=(1.0,))
+        for place, ax in enumerate(axes.ravel()[: len(conditions)]):
+            # The last panel of each column has the axis: below it there may be none.
+            if place + columns >= len(conditions):
+                ax.set_xlabel("glitch rate")
+                ax.tick_params(labelbottom=True)
     return fig

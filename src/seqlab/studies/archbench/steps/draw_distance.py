@@ -21,6 +21,6 @@ def draw_distance(
     csv: Out,
 ) -> None:
     """Draw the figure, and write exactly what is drawn."""
-    data = drawn(read_table(statistics), spec.labels)
+    data = drawn(read_table(statistics), read_table(solvers), spec.labels)
     save_figure(draw(data, scale=spec.scale), pdf, png)
     save_drawn_data(data, csv)
