@@ -193,8 +193,11 @@ def half_level_rows(
             yield row | {"verdict": CENSORED, "reason": f"{side} one half at every level"}
             continue
         index = rng.integers(0, len(curves), (_RESAMPLES, len(curves)))
-        resampled = [half_level(x, curves[i].mean(0)) for i in index]
-        finite = np.array([value for value in resampled if math.isfinite(value)])
+        # Few seeds have few distinct resamples: of five there are 126.
+        distinct, which = np.unique(np.sort(index, axis=1), axis=0, return_inverse=True)
+        fitted = np.array([half_level(x, curves[i].mean(0)) for i in distinct])
+        resampled = fitted[which.ravel()]
+        finite = resampled[np.isfinite(resampled)]
         estimate = half_level(x, mean)
         row |= {
             "share": len(finite) / _RESAMPLES,
