@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,16 +11,28 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # What is shown at most; beyond, the exact number says nothing.
 _CAP = 1e4
 
 
-def drawn(statistics: pd.DataFrame, labels: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
-    """Return mean perplexities; `label` is the law of a condition in short."""
+def drawn(
+    statistics: pd.DataFrame, tasks: Sequence[str], labels: Mapping[str, Mapping[str, str]]
+) -> pd.DataFrame:
+    """Return mean perplexities, task by task and the training condition first.
+
+    Args:
+        statistics: Of the grid.
+        tasks: Tasks in order.
+        labels: Task -> condition -> its law in short.
+    """
     rows = statistics[(statistics["contrast"] == "mean") & (statistics["metric"] == "perplexity")]
     laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
-    return rows.assign(label=laws)[["task", "condition", "label", "model", "n", "estimate"]]
+    found = rows.assign(
+        label=laws, place=rows["task"].map(tasks.index), other=rows["condition"] != TRAINED
+    ).sort_values(["place", "other", "condition"], kind="stable")
+    return found[["task", "condition", "label", "model", "n", "estimate"]]
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:

@@ -21,6 +21,6 @@ def draw_perplexity(
     csv: Out,
 ) -> None:
     """Draw the figure, and write exactly what is drawn."""
-    data = drawn(read_table(statistics), spec.labels)
+    data = drawn(read_table(statistics), spec.tasks, spec.labels)
     save_figure(draw(data, scale=spec.scale), pdf, png)
     save_drawn_data(data, csv)
