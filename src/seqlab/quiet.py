@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 
 _NAMES = ("door", "queue", "machine")
+# Set in the environment of what a step starts.
+_PART_OF_STEP = "SEQLAB_PART_OF_STEP"
 
 
 @dataclass
@@ -50,9 +52,15 @@ _held: ContextVar[_Locks | None] = ContextVar("held", default=None)
 def working(folder: Path | None = None) -> Iterator[None]:
     """Share the machine with other steps for as long as the body runs.
 
+    What a step starts works under the lock of that step, and the processes of a data-parallel one
+    under that of their first: waiting for each other they must not wait for one who waits for them.
+
     Args:
         folder: Where the lock files lie; one place per user of the machine unless told.
     """
+    if _PART_OF_STEP in os.environ or os.environ.get("LOCAL_RANK", "0") != "0":
+        yield
+        return
     folder = folder or lock_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -62,9 +70,11 @@ def working(folder: Path | None = None) -> Iterator[None]:
         fcntl.flock(locks.door, fcntl.LOCK_UN)
         _enter(locks, fcntl.LOCK_SH)
         token = _held.set(locks)
+        os.environ[_PART_OF_STEP] = "1"
         try:
             yield
         finally:
+            del os.environ[_PART_OF_STEP]
             _held.reset(token)
 
 
