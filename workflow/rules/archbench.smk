@@ -6,8 +6,8 @@ Steps, in order: make_tests, choose_rate, train_variant or run_speed, collect_ru
 collect_records, analyse_<part>, draw_<figure>, tabulate_<table>.
 """
 
-from seqlab.studies.archbench.spec import BASELINES as ARCHBENCH_BASELINES
-from seqlab.studies.archbench.spec import MODERN as ARCHBENCH_MODERN
+from seqlab.studies.archbench.architectures import BASELINES as ARCHBENCH_BASELINES
+from seqlab.studies.archbench.architectures import MODERN as ARCHBENCH_MODERN
 from seqlab.studies.archbench.spec import FIGURES as ARCHBENCH_FIGURES
 from seqlab.studies.archbench.spec import PARTS as ARCHBENCH_PARTS
 from seqlab.studies.archbench.spec import TABLES as ARCHBENCH_TABLE_NAMES

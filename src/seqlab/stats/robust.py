@@ -19,7 +19,8 @@ def two_way_robust_p(
     """Return p of both factors and their interaction, type II, with HC3 covariances.
 
     Squared residuals stand for the variances of their own runs instead of being pooled (MacKinnon
-    and White 1985; Long and Ervin 2000 recommend HC3 for small samples).
+    and White 1985; Long and Ervin 2000 recommend HC3 for small samples). All are NaN where cells
+    without variance leave a covariance of less than full rank.
 
     Args:
         values: Shape (n,), one value per run.

@@ -24,7 +24,8 @@ from seqlab.studies.archbench.analysis.affinity import residuals
 from seqlab.studies.archbench.analysis.convergence import survival
 from seqlab.studies.archbench.analysis.frames import STATISTICS, runs
 from seqlab.studies.archbench.analysis.generalisation import half_level
-from seqlab.studies.archbench.spec import AGAIN, NINE, AnalyseSpec, LevelsSpec
+from seqlab.studies.archbench.architectures import AGAIN, NINE
+from seqlab.studies.archbench.steps_spec import AnalyseSpec, LevelsSpec
 
 TASKS = ("mqar", "flip_flop", "knapsack")
 LOADS = {"kv4": 4, "trained": 8, "kv16": 16, "kv32": 32}

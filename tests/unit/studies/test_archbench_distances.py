@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +9,9 @@ import pytest
 from seqlab.data.mqar import MqarLaw, draw_mqar
 from seqlab.provenance.environment import environment
 from seqlab.provenance.observations import VALUE_COLUMNS
-from seqlab.provenance.record import Arm, Metric, Record, write_record, write_samples
-from seqlab.studies.archbench.analysis.generalisation import distance_rows
-from seqlab.studies.archbench.distances import distance_rows as rows_of_run
-from seqlab.studies.archbench.distances import tenths
+from seqlab.provenance.record import Arm, Metric, Record
+from seqlab.studies.archbench.analysis.generalisation import distance_rows as analysed
+from seqlab.studies.archbench.distances import distance_rows, tenths, tenths_of_tests
 from seqlab.studies.archbench.places import COLUMNS
 
 
@@ -44,7 +41,7 @@ def at_distances(far: dict[str, float]) -> pd.DataFrame:
 def test_far_answers_are_held_against_near_ones_of_the_same_runs() -> None:
     found = at_distances({"rope": 0.9, "gla": 0.3})
     rows = pd.DataFrame(
-        distance_rows(
+        analysed(
             found,
             {"mqar": ["even", "even_x4"]},
             item="archbench_table14",
@@ -75,33 +72,23 @@ def test_tenths_are_of_queries_and_equal_distances_stay_together() -> None:
     assert len(tenths(np.array([3, 3, 3]))) == 1
 
 
-def test_distances_come_from_every_answer(tmp_path: Path) -> None:
+def test_distances_come_from_every_answer() -> None:
     law = MqarLaw(vocab_size=64, length=64, pairs=8, power=1.0)
     batch = draw_mqar(law, 50, np.random.default_rng(0))
     gap = batch.facts["gap"][batch.asked]
     # A run that knows what lies at most 20 tokens back.
-    digest = write_samples(tmp_path / "samples.npz", {"even/right": gap <= 20})
-    arm = Arm(
-        metrics={"accuracy": Metric(value=0.5, unit="1", provenance="measured")},
-        samples_path="samples.npz",
-        samples_sha256=digest,
+    arm = Arm(metrics={"accuracy": Metric(value=0.5, unit="1", provenance="measured")})
+    run = Record(
+        study="archbench",
+        experiment="runs",
+        cell={"task": "mqar", "architecture": "rope", "local": "none"},
+        seed=3,
+        arms={"training": arm, "even": arm},
+        environment=environment({}, "0", 1) | {"device": "cpu"},
     )
-    cell = {"task": "mqar", "architecture": "rope", "local": "none"}
-    write_record(
-        tmp_path / "record.json",
-        Record(
-            study="archbench",
-            experiment="runs",
-            cell=cell,
-            seed=3,
-            arms={"training": arm, "even": arm},
-            environment=environment({}, "0", 1) | {"device": "cpu"},
-        ),
-    )
-    rows = pd.DataFrame(
-        rows_of_run(tmp_path / "record.json", {"mqar": {"test/even": batch}}),
-        columns=[*COLUMNS, *VALUE_COLUMNS],
-    )
+    known = tenths_of_tests({"valid": batch, "test/even": batch})
+    found = distance_rows(run, {"even/right": gap <= 20}, known)
+    rows = pd.DataFrame(found, columns=[*COLUMNS, *VALUE_COLUMNS])
     assert {*rows["condition"]} == {"even"} and {*rows["seed"]} == {3}
     values = rows.set_index("metric")["value"]
     for name in (t.name for t in tenths(gap)):

@@ -20,9 +20,10 @@ from seqlab.studies.archbench.analysis import (
     speed,
     vocabulary,
 )
+from seqlab.studies.archbench.architectures import AGAIN, variant
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
-from seqlab.studies.archbench.spec import AGAIN, FIGURES, TABLES, ArchbenchSpec, variant
+from seqlab.studies.archbench.spec import FIGURES, TABLES, ArchbenchSpec
 from seqlab.workflow import SCALES, Settings
 
 ROOT = Path(__file__).resolve().parents[3]

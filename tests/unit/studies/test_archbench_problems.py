@@ -14,11 +14,12 @@ from seqlab.data.knapsack import SKIP, TAKE
 from seqlab.errors import UserError
 from seqlab.provenance.record import write_samples
 from seqlab.spec import validate
+from seqlab.studies.archbench.architectures import split_variant, variant
 from seqlab.studies.archbench.benchmark import command
 from seqlab.studies.archbench.problems.base import Problem, generator, pack, unpack
 from seqlab.studies.archbench.problems.registry import problem_of
 from seqlab.studies.archbench.rates import best_first
-from seqlab.studies.archbench.spec import ArchbenchSpec, split_variant, variant
+from seqlab.studies.archbench.spec import ArchbenchSpec
 from seqlab.studies.archbench.tasks_spec import (
     FlipFlopTask,
     KnapsackTask,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +10,14 @@ from numpy.typing import NDArray
 
 from seqlab.data.diagnostic import Batch
 from seqlab.provenance.environment import device_key
-from seqlab.provenance.record import read_record, read_samples
+from seqlab.provenance.record import Record
 from seqlab.studies.archbench.places import place
 
 # Names of metrics: the mean distance of a tenth of the queries, and the accuracy on it.
 DISTANCE, ACCURACY = "distance_", "accuracy_at_"
 _TENTHS = 10
+# What stored sets of a condition are called before its name.
+_TEST = "test/"
 
 
 class Tenth(NamedTuple):
@@ -40,37 +41,38 @@ def tenths(gap: NDArray[np.int64]) -> list[Tenth]:
     many.
     """
     edges = np.quantile(gap, np.arange(1, _TENTHS) / _TENTHS)
-    place = np.searchsorted(edges, gap, side="left")
+    number_of = np.searchsorted(edges, gap, side="left")
     return [
-        Tenth(f"{number:02d}", place == number, float(gap[place == number].mean()))
-        for number in np.unique(place)
+        Tenth(f"{number:02d}", number_of == number, float(gap[number_of == number].mean()))
+        for number in np.unique(number_of)
     ]
 
 
+def tenths_of_tests(sets: Mapping[str, Batch]) -> dict[str, list[Tenth]]:
+    """Return condition -> tenths of its queries, of stored sets whose queries have a distance."""
+    return {
+        name.removeprefix(_TEST): tenths(batch.facts["gap"][batch.asked])
+        for name, batch in sets.items()
+        if name.startswith(_TEST) and "gap" in batch.facts
+    }
+
+
 def distance_rows(
-    path: Path, tests: Mapping[str, Mapping[str, Batch]]
+    record: Record, samples: Mapping[str, np.ndarray], known: Mapping[str, list[Tenth]]
 ) -> Iterator[tuple[object, ...]]:
     """Yield rows of observations of one run: distance and accuracy of every tenth.
 
     Args:
-        path: The record of the run; its samples lie beside it.
-        tests: Task -> name -> the sequences that it was tested on.
-
-    Raises:
-        UserError: The record or its samples are missing or damaged.
+        record: Of the run; one of a rehearsal has no rows.
+        samples: Beside the record.
+        known: Condition -> tenths of its queries.
     """
-    record = read_record(path)
     if record.rehearsal:
         return
-    samples = read_samples(path.with_name("samples.npz"))
     device = device_key(record.environment)
     for condition in record.arms:
-        batch = tests[str(record.cell["task"])].get(f"test/{condition}")
-        if batch is None or "gap" not in batch.facts:
-            continue
-        right = samples[f"{condition}/right"]
-        for tenth in tenths(batch.facts["gap"][batch.asked]):
-            at = place(record, condition)
-            accuracy = float(right[tenth.members].mean())
+        at = place(record, condition)
+        for tenth in known.get(condition, []):
+            accuracy = float(samples[f"{condition}/right"][tenth.members].mean())
             yield *at, DISTANCE + tenth.name, tenth.distance, "tokens", "counted", device, ""
             yield *at, ACCURACY + tenth.name, accuracy, "1", "measured", device, ""

@@ -9,6 +9,24 @@ from pydantic import model_validator
 
 from seqlab.errors import UserError
 from seqlab.spec import Spec, setting
+from seqlab.studies.archbench.architectures import (
+    BESIDE,
+    NINE,
+    split_variant,
+    variant,
+)
+from seqlab.studies.archbench.steps_spec import (
+    AnalyseSpec,
+    CollectRunsSpec,
+    CollectSpec,
+    DrawSpec,
+    ExportSpec,
+    FactsSpec,
+    LevelsSpec,
+    SpeedRunSpec,
+    SpeedSpec,
+    TabulateSpec,
+)
 from seqlab.studies.archbench.tasks_spec import Task
 from seqlab.studies.archbench.training_spec import (
     Local,
@@ -19,19 +37,6 @@ from seqlab.studies.archbench.training_spec import (
     ShapeSpec,
     TestsSpec,
 )
-
-# The nine, and what is shown beside them and kept out of their statistics: Mamba, and controls of
-# positions.
-BASELINES = ("lstm", "gru", "vanilla", "rope")
-MODERN = ("deltanet", "gated_deltanet", "rwkv7", "retention", "gla")
-NINE = (*BASELINES, *MODERN)
-BESIDE = ("mamba", "vanilla_sin", "nope")
-# An architecture that is timed twice goes by this name the second time.
-AGAIN = "again"
-# What native local mixing is: these have short convolutions, all others but RWKV-7 (token shifts)
-# have none.
-_CONVOLVED = ("deltanet", "gated_deltanet", "mamba")
-_SHIFTED = ("rwkv7",)
 
 
 class ExperimentSpec(Spec):
@@ -69,120 +74,6 @@ class SeriesSpec(Spec):
     tested: tuple[str, ...] = setting(
         "Conditions of the task of the same name, which is trained at one level.", default=()
     )
-
-
-class LevelsSpec(Spec):
-    """A series with its levels, as statistics and figures need it."""
-
-    unit: str = setting("What a level counts, in words.")
-    trained: dict[str, int] = setting("Task -> level that it is trained at.")
-    tested: dict[str, int] = setting("Condition -> level that the task is tested at.")
-
-
-class SpeedSpec(Spec):
-    """Micro-benchmark over the length of the sequence."""
-
-    lengths: tuple[int, ...] = setting("Tokens.", unit="tokens", min_length=2)
-    tokens: int = setting("Tokens of a batch, whatever its length.", unit="tokens", ge=1)
-    repeats: int = setting("Timed passes.", ge=1)
-    seeds: int = setting("Processes.", ge=2)
-    again: str = setting("Architecture that is timed twice, for the noise.", default="rope")
-    max_foreign_load: float = setting(
-        "Cores that other processes may use while timing.", unit="cores", gt=0
-    )
-    attempts: int = setting("Attempts before a loaded machine fails the run.", ge=1)
-
-
-class SpeedRunSpec(Spec):
-    """Settings of one process of the micro-benchmark."""
-
-    shape: ShapeSpec = setting("Shape of every model.")
-    architectures: tuple[str, ...] = setting("What is timed.")
-    speed: SpeedSpec = setting("Lengths and repeats.")
-    threads: int = setting("Compute threads.", ge=1)
-    seed: int = setting("Seed of inputs and order.", ge=0)
-
-
-class CollectSpec(Spec):
-    """Settings of the step that makes one table of records."""
-
-    runs: tuple[str, ...] = setting("Folder of every record, such as TASK/VARIANT/seed-N.")
-
-    def members(self, argument: str) -> list[str]:
-        """Return the files that the step reads below the folder given as `argument`."""
-        return [f"{run}/record.json" for run in self.runs]
-
-
-class CollectRunsSpec(CollectSpec):
-    """Settings of the step that makes tables of runs and of their training curves."""
-
-    @property
-    def tasks(self) -> list[str]:
-        """Tasks of the runs, each once."""
-        return list(dict.fromkeys(run.partition("/")[0] for run in self.runs))
-
-    def members(self, argument: str) -> list[str]:
-        """Return the files that the step reads below the folder given as `argument`."""
-        if argument == "tests":
-            return [f"{task}/sets.npz" for task in self.tasks]
-        return [f"{run}/{file}" for run in self.runs for file in ("record.json", "samples.npz")]
-
-
-class AnalyseSpec(Spec):
-    """Settings of the statistics of an experiment."""
-
-    tasks: tuple[str, ...] = setting("Tasks.")
-    references: dict[str, dict[str, str]] = setting(
-        "Task -> condition -> what its accuracy is held against.", default={}
-    )
-    levels: dict[str, LevelsSpec] = setting("Task -> how hard it is made.", default={})
-    distances: dict[str, list[str]] = setting(
-        "Task -> conditions whose answers are told apart by distance.", default={}
-    )
-    alpha: float = setting("Level of every test.", gt=0, lt=1)
-    margin: float = setting("Equivalence margin of an accuracy.", gt=0)
-    seed: int = setting("Seed of resamples and permutations.")
-    again: str | None = setting(
-        "Architecture that was timed twice, of statistics of times.", default=None
-    )
-
-
-class ExportSpec(CollectSpec):
-    """Settings of the step that exports runs as the original's script did."""
-
-    scale: str = setting("Scale of the results.")
-
-
-class DrawSpec(Spec):
-    """Settings of a figure."""
-
-    scale: str = setting("Scale of the results.")
-    tasks: tuple[str, ...] = setting("Tasks.")
-    labels: dict[str, dict[str, str]] = setting(
-        "Task -> condition -> its law in short.", default={}
-    )
-    panels: dict[str, dict[str, list[str]]] = setting(
-        "Title -> task -> conditions, of figures with panels of conditions.", default={}
-    )
-    levels: dict[str, LevelsSpec] = setting(
-        "Task -> how hard it is made, of figures over levels.", default={}
-    )
-
-
-class TabulateSpec(Spec):
-    """Settings of a table."""
-
-    labels: dict[str, dict[str, str]] = setting(
-        "Task -> condition -> its law in short.", default={}
-    )
-
-
-class FactsSpec(Spec):
-    """What a caption states that is no result."""
-
-    scale: str = setting("Scale of the results.")
-    seeds: int = setting("Runs per cell.")
-    facts: dict[str, Any] = setting("Facts of the experiment.")
 
 
 # Figures and tables by the part that they are made from.
@@ -454,22 +345,6 @@ def _chosen(names: str, known: tuple[str, ...], what: str) -> tuple[str, ...]:
         if name not in known:
             raise UserError(f"no {what} {name!r} in the grid", fix=f"use {', '.join(known)}")
     return wanted
-
-
-def variant(architecture: str, local: Local) -> str:
-    """Return the name of an architecture with some local mixing; equal models have equal names."""
-    if architecture in _CONVOLVED:
-        local = "all" if local == "native" else local
-    elif architecture not in _SHIFTED:
-        local = "none" if local == "native" else local
-    return f"{architecture}-{local}"
-
-
-def split_variant(name: str) -> tuple[str, Local]:
-    """Return architecture and local mixing of a variant's name."""
-    architecture, _, local = name.rpartition("-")
-    assert local in ("native", "all", "none")
-    return architecture, local  # type: ignore[return-value]
 
 
 SETTINGS = ArchbenchSpec

@@ -14,7 +14,8 @@ from seqlab.models.sequence_model import (
     SequenceModelConfig,
     init_sequence_model,
 )
-from seqlab.studies.archbench.spec import AGAIN, SpeedRunSpec
+from seqlab.studies.archbench.architectures import AGAIN
+from seqlab.studies.archbench.steps_spec import SpeedRunSpec
 
 VOCAB = 256
 _WARMUP_CALLS = 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from seqlab.plots.style import LINES, MARKERS, PALETTE
-from seqlab.studies.archbench.spec import BESIDE, NINE
+from seqlab.studies.archbench.architectures import BESIDE, NINE
 
 ORDER = (*NINE, *BESIDE)
 _ARCHITECTURES = {

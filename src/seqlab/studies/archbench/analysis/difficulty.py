@@ -7,7 +7,7 @@ import pandas as pd
 from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, runs, statistics
 from seqlab.studies.archbench.analysis.generalisation import half_level_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
-from seqlab.studies.archbench.spec import AnalyseSpec
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 

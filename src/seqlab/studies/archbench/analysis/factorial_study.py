@@ -7,7 +7,7 @@ import pandas as pd
 from seqlab.studies.archbench.analysis.factorial import factorial_rows
 from seqlab.studies.archbench.analysis.frames import Row, runs, statistics
 from seqlab.studies.archbench.analysis.means import mean_rows
-from seqlab.studies.archbench.spec import AnalyseSpec
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 CONTROL = "rope"

@@ -19,12 +19,8 @@ from seqlab.studies.archbench.analysis.generalisation import (
     transfer_rows,
 )
 from seqlab.studies.archbench.analysis.means import front_rows, mean_rows, solver_rows
-from seqlab.studies.archbench.spec import (
-    BASELINES,
-    MODERN,
-    NINE,
-    AnalyseSpec,
-)
+from seqlab.studies.archbench.architectures import BASELINES, MODERN, NINE
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 CONTROL = "rope"
 _ATTENTION = ("vanilla", "rope")

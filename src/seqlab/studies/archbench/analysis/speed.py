@@ -12,7 +12,8 @@ from scipy import stats
 from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import correct_family, paired_contrast
 from seqlab.studies.archbench.analysis.frames import Row, contrast_row, statistics
-from seqlab.studies.archbench.spec import AGAIN, AnalyseSpec
+from seqlab.studies.archbench.architectures import AGAIN
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 # Slopes closer to 0 than this are linear cost: over the lengths tested it is a tenth in time.
 _MARGIN = 0.03

@@ -10,7 +10,7 @@ from seqlab.stats.contrast import correct_family, independent_contrast
 from seqlab.studies.archbench.analysis.frames import Row, contrast_row, runs, statistics
 from seqlab.studies.archbench.analysis.generalisation import transfer_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
-from seqlab.studies.archbench.spec import AnalyseSpec
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 _ITEM = "archbench_table10"
 FROZEN, LEARNED = "mqar_frozen", "mqar_learned"

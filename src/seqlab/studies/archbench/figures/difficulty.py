@@ -13,7 +13,7 @@ from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.analysis.frames import CORRECTED, runs
 from seqlab.studies.archbench.figures.cells import mean_rows
-from seqlab.studies.archbench.spec import LevelsSpec
+from seqlab.studies.archbench.steps_spec import LevelsSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 _HALF = 0.5

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.architectures import BASELINES
 from seqlab.studies.archbench.figures.cells import level_rows
-from seqlab.studies.archbench.spec import BASELINES
 
 
 def drawn(curves: pd.DataFrame, solvers: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from seqlab.provenance.atomic import write_text
 from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.analysis.rates import analyse
-from seqlab.studies.archbench.spec import AnalyseSpec
+from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 
 def analyse_rates(spec: AnalyseSpec, *, table: In, statistics: Out) -> None:

@@ -6,7 +6,7 @@ from seqlab.provenance.atomic import write_text
 from seqlab.provenance.observations import observations
 from seqlab.spec import InFolder, Out
 from seqlab.studies.archbench.places import COLUMNS, place
-from seqlab.studies.archbench.spec import CollectSpec
+from seqlab.studies.archbench.steps_spec import CollectSpec
 
 
 def collect_records(spec: CollectSpec, *, runs: InFolder, table: Out) -> None:

@@ -11,10 +11,10 @@ from seqlab.provenance.atomic import write_text
 from seqlab.provenance.observations import observations
 from seqlab.provenance.record import read_record, read_samples
 from seqlab.spec import InFolder, Out
-from seqlab.studies.archbench.distances import distance_rows
+from seqlab.studies.archbench.distances import distance_rows, tenths_of_tests
 from seqlab.studies.archbench.places import COLUMNS, place
 from seqlab.studies.archbench.problems.base import unpack
-from seqlab.studies.archbench.spec import CollectRunsSpec
+from seqlab.studies.archbench.steps_spec import CollectRunsSpec
 
 
 def collect_runs(
@@ -28,16 +28,12 @@ def collect_runs(
         UserError: A record, its samples or the stored sets are missing or damaged.
     """
     paths = [runs / run / "record.json" for run in spec.runs]
-    sets = {task: unpack(tests / task / "sets.npz") for task in spec.tasks}
-    distances = io.StringIO()
-    csv.writer(distances, lineterminator="\n").writerows(
-        row for path in paths for row in distance_rows(path, sets)
-    )
-    write_text(table, observations(paths, COLUMNS, place) + distances.getvalue())
-    parts = []
+    known = {task: tenths_of_tests(unpack(tests / task / "sets.npz")) for task in spec.tasks}
+    distances, parts = io.StringIO(), []
     for path in paths:
-        record = read_record(path)
-        samples = read_samples(path.with_name("samples.npz"))
+        record, samples = read_record(path), read_samples(path.with_name("samples.npz"))
+        rows = distance_rows(record, samples, known[str(record.cell["task"])])
+        csv.writer(distances, lineterminator="\n").writerows(rows)
         parts.append(
             pd.DataFrame(
                 {
@@ -52,4 +48,5 @@ def collect_runs(
                 }
             )
         )
+    write_text(table, observations(paths, COLUMNS, place) + distances.getvalue())
     write_text(curves, pd.concat(parts, ignore_index=True).to_csv(index=False))

@@ -7,7 +7,7 @@ from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.figures.accuracy import draw
 from seqlab.studies.archbench.figures.cells import cell_rows
-from seqlab.studies.archbench.spec import DrawSpec
+from seqlab.studies.archbench.steps_spec import DrawSpec
 
 
 def draw_accuracy(

@@ -6,7 +6,7 @@ from seqlab.plots.save import save_drawn_data, save_figure
 from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.figures.transfer import draw, drawn
-from seqlab.studies.archbench.spec import DrawSpec
+from seqlab.studies.archbench.steps_spec import DrawSpec
 
 
 def draw_transfer(

@@ -11,7 +11,7 @@ from seqlab.provenance.atomic import atomic_folder, write_text
 from seqlab.provenance.record import Record, read_record
 from seqlab.spec import InFolder, Out
 from seqlab.studies.archbench.figures.benchmark import SHOWN, draw
-from seqlab.studies.archbench.spec import ExportSpec
+from seqlab.studies.archbench.steps_spec import ExportSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 

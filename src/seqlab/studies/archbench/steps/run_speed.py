@@ -5,8 +5,8 @@ from __future__ import annotations
 from seqlab.provenance.environment import environment
 from seqlab.provenance.record import Arm, Metric, Record, write_record, write_samples
 from seqlab.spec import Context, Out
-from seqlab.studies.archbench.spec import SpeedRunSpec
 from seqlab.studies.archbench.speed import time_lengths
+from seqlab.studies.archbench.steps_spec import SpeedRunSpec
 
 
 def run_speed(spec: SpeedRunSpec, *, record: Out, samples: Out, context: Context) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqlab.provenance.atomic import write_json
 from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
-from seqlab.studies.archbench.spec import FactsSpec
+from seqlab.studies.archbench.steps_spec import FactsSpec
 
 
 def state_facts(spec: FactsSpec, *, statistics: In, facts: Out) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from seqlab.plots.tables import write_table
 from seqlab.spec import In, Out
 from seqlab.studies.archbench.analysis.frames import read_table
-from seqlab.studies.archbench.spec import TabulateSpec
+from seqlab.studies.archbench.steps_spec import TabulateSpec
 from seqlab.studies.archbench.tables import convergence
 
 
