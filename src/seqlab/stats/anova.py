@@ -96,13 +96,14 @@ def permutation_p(
     *,
     rng: np.random.Generator,
     permutations: int,
+    blocks: Sequence[object] | None = None,
 ) -> FloatArray:
     """Return p of both factors and their interaction when values are exchanged within `second`.
 
-    Under "the first factor changes nothing" values of one level of the second are exchangeable.
-    Exchanges leave the sums of the second factor as they are: its p says nothing, and is NaN. Under
-    "there is no interaction" what the additive model leaves is exchangeable (Freedman and Lane
-    1983), and that is what is exchanged for the third one.
+    Under "the first factor changes nothing, at any level of the second" values of one level of the
+    second are exchangeable. Exchanges leave the sums of the second factor as they are: its p says
+    nothing, and is NaN. Under "there is no interaction" what the additive model leaves is
+    exchangeable (Freedman and Lane 1983), and that is what is exchanged for the third one.
 
     Args:
         values: Shape (n,), one value per run, analysed as they are.
@@ -110,6 +111,8 @@ def permutation_p(
         second: Level of the second factor for each value.
         rng: Source of the permutations.
         permutations: How many; p is at least 1 / (permutations + 1).
+        blocks: Block of each value, such as the seed of its data; values are exchanged within
+            blocks alone, so that what blocks share is no difference.
 
     Raises:
         ValueError: As `two_way`.
@@ -121,10 +124,11 @@ def permutation_p(
     bases = [np.linalg.qr(np.hstack(design))[0] for design in designs]
     degrees = (a.shape[1], b.shape[1], cross.shape[1])
     residual_df = y.size - bases[2].shape[1]
-    text = np.array([str(level) for level in second])
+    own_blocks = [""] * y.size if blocks is None else blocks
+    within = [*zip(map(str, second), map(str, own_blocks), strict=True)]
     order = np.empty((y.size, permutations), dtype=np.int64)
-    for level in np.unique(text):
-        own = np.flatnonzero(text == level)
+    for level in dict.fromkeys(within):
+        own = np.array([i for i, other in enumerate(within) if other == level])
         order[own] = own[np.argsort(rng.random((own.size, permutations)), axis=0)]
     left = y - bases[1] @ (bases[1].T @ y)
     found = np.full(3, np.nan)

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 FloatArray = NDArray[np.float64]
 Method = Literal["percentile", "bca"]
@@ -125,6 +125,20 @@ def interval_from_replicates(
     low, high = np.quantile(finite, tails)
     used: Method = "percentile" if fallback else method
     return Interval(estimate, float(low), float(high), used, fallback, n, int(finite.size))
+
+
+def expanded_level(alpha: float, units: int) -> float:
+    """Return the level whose normal quantile is that of t with units - 1 degrees, widened.
+
+    An interval of a bootstrap is too narrow by the factor sqrt((n - 1) / n) and knows nothing of
+    the tails of t (Hesterberg 2015, "What teachers should know about the bootstrap").
+
+    Args:
+        alpha: One minus the coverage wanted, two-sided.
+        units: Number of resampled units, at least 2.
+    """
+    quantile = stdtrit(units - 1, alpha / 2) * math.sqrt(units / (units - 1))
+    return float(2 * ndtr(quantile))
 
 
 def _bca_tails(

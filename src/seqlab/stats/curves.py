@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from seqlab.stats.bootstrap import Interval, interval_from_replicates
-from seqlab.stats.mediation import expanded_level
+from seqlab.stats.bootstrap import Interval, expanded_level, interval_from_replicates
 
 FloatArray = NDArray[np.float64]
 

@@ -1,9 +1,11 @@
-"""Comparisons of two independent samples of run-level values: Welch's test, effect sizes."""
+"""Comparisons of two independent samples of run-level values: tests and effect sizes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain, combinations
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,6 +99,43 @@ def welch(a: ArrayLike, b: ArrayLike, alpha: float = 0.05) -> Welch:
         hedges_g=hedges_factor(freedom) * estimate / pooled,
         cliffs_delta=delta,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A two-sided exchange test of two means.
+
+    Attributes:
+        p: Share of splits of the pooled values whose means are at least as far apart.
+        floor: Smallest p that so many values allow.
+    """
+
+    p: float
+    floor: float
+
+
+def exchange_test(a: ArrayLike, b: ArrayLike) -> Exchange:
+    """Count the splits of two pooled samples whose means are as far apart as theirs.
+
+    Args:
+        a: Shape (n,), finite.
+        b: Shape (m,), finite; C(n + m, n) splits are counted, one by one.
+    """
+    first, second = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    pooled = np.concatenate((first, second))
+    splits = comb(pooled.size, first.size)
+    members = np.fromiter(
+        chain.from_iterable(combinations(range(pooled.size), first.size)),
+        dtype=np.int64,
+        count=splits * first.size,
+    ).reshape(splits, first.size)
+    sums = pooled[members].sum(1)
+    # The mean of the rest follows from the sum of all.
+    far = np.abs(sums / first.size - (pooled.sum() - sums) / second.size)
+    own = abs(first.mean() - second.mean())
+    # Equal splits differ by rounding alone.
+    p = float((far >= own * (1 - 1e-9)).mean())
+    return Exchange(p, (2 if first.size == second.size else 1) / splits)
 
 
 def _degeneracy(a: FloatArray, b: FloatArray) -> str:

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtri, stdtr
 
-from seqlab.stats.bootstrap import Interval, interval_from_replicates
+from seqlab.stats.bootstrap import Interval, expanded_level, interval_from_replicates
 
 FloatArray = NDArray[np.float64]
 
@@ -149,17 +149,6 @@ def mediate(
         resamples=resamples,
         collinear=int(resamples - finite.sum()),
     )
-
-
-def expanded_level(alpha: float, units: int) -> float:
-    """Return the level whose normal quantile is that of t with units - 1 degrees, widened.
-
-    Args:
-        alpha: One minus the coverage wanted, two-sided.
-        units: Number of resampled units, at least 2.
-    """
-    quantile = stdtrit(units - 1, alpha / 2) * math.sqrt(units / (units - 1))
-    return float(2 * ndtr(quantile))
 
 
 def widened_p(p: float, units: int) -> float:

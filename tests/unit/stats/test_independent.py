@@ -17,7 +17,7 @@ from seqlab.stats.contrast import (
     correct_family,
     independent_contrast,
 )
-from seqlab.stats.independent import welch
+from seqlab.stats.independent import exchange_test, welch
 
 
 def samples(n: int = 6, m: int = 9, shift: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -148,3 +148,18 @@ def test_permutation_p_is_uniform_without_an_effect() -> None:
         )  # fmt: skip
         found.append(p[[0, 2]])
     assert stats.kstest(np.ravel(found), "uniform").pvalue > 1e-3
+
+
+def test_exchange_counts_every_split() -> None:
+    rng = np.random.default_rng(5)
+    for n, m, shift in ((5, 5, 0.0), (5, 5, 1.5), (3, 6, 1.0)):
+        a, b = rng.normal(size=n) + shift, rng.normal(size=m)
+        theirs = stats.permutation_test(
+            (a, b), lambda x, y, axis: np.abs(x.mean(axis) - y.mean(axis)), alternative="greater"
+        )
+        ours = exchange_test(a, b)
+        assert ours.p == pytest.approx(theirs.pvalue)
+        assert ours.p >= ours.floor
+    apart = exchange_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15])
+    assert apart.p == apart.floor == pytest.approx(2 / 252)
+    assert exchange_test([1.0, 1.0], [1.0, 1.0]).p == 1

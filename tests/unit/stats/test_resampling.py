@@ -9,8 +9,12 @@ import pandas as pd
 import pytest
 from scipy import stats as scipy_stats
 
-from seqlab.stats.bootstrap import bootstrap_interval, interval_from_replicates
-from seqlab.stats.mediation import CAVEAT, expanded_level, mediate, widened_p
+from seqlab.stats.bootstrap import (
+    bootstrap_interval,
+    expanded_level,
+    interval_from_replicates,
+)
+from seqlab.stats.mediation import CAVEAT, mediate, widened_p
 
 
 def mean_ratio(a, b, axis):

@@ -1,0 +1,106 @@
+"""Times to an event, of which some runs have none yet: the log-rank test of two samples.
+
+With few runs its chi-square is too large too often. Under "both samples come from one law" all
+splits of the runs are alike, so that the test here counts the splits that are as far apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+# Splits counted one by one up to this many, else as many drawn at random.
+_SPLITS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogRank:
+    """A two-sided log-rank test by exchange.
+
+    Attributes:
+        statistic: (O - E) / sqrt(V) of the first sample; positive where its events come sooner.
+        p: Share of splits whose |statistic| is at least that large.
+        floor: Smallest p that these runs could have reached; above alpha the test decides nothing.
+        splits: Splits counted.
+    """
+
+    statistic: float
+    p: float
+    floor: float
+    splits: int
+
+
+def log_rank(
+    first: ArrayLike,
+    second: ArrayLike,
+    first_seen: ArrayLike,
+    second_seen: ArrayLike,
+    *,
+    rng: np.random.Generator,
+) -> LogRank:
+    """Test whether the events of two samples come equally soon.
+
+    Args:
+        first: (n,) times of the events, or of the end of watching.
+        second: (m,) the same of the other sample.
+        first_seen: (n,) whether the event was seen; False is censored.
+        second_seen: (m,) the same of the other sample.
+        rng: Source of the splits where there are too many to count.
+
+    Raises:
+        ValueError: A sample is empty, or no event was seen at which both samples were watched.
+    """
+    times = np.concatenate([np.asarray(x, dtype=np.float64) for x in (first, second)])
+    seen = np.concatenate([np.asarray(x, dtype=bool) for x in (first_seen, second_seen)])
+    n, m = len(np.asarray(first)), len(np.asarray(second))
+    if not (n and m):
+        raise ValueError("a log-rank test needs two samples")
+    observed = np.arange(n + m)[None] < n
+    own = float(_statistics(times, seen, observed)[0])
+    if not np.isfinite(own):
+        raise ValueError("no event tells the samples apart")
+    counted = comb(n + m, n) <= _SPLITS
+    groups = _all_splits(n + m, n) if counted else _drawn_splits(n + m, n, rng)
+    sizes = np.abs(_statistics(times, seen, groups))
+    # Equal splits differ by rounding alone.
+    p = float((sizes >= abs(own) * (1 - 1e-9)).mean())
+    floor = float((sizes >= np.nanmax(sizes) * (1 - 1e-9)).mean())
+    if not counted:
+        p, floor = ((count * _SPLITS + 1) / (_SPLITS + 1) for count in (p, 0.0))
+    return LogRank(own, p, floor, len(groups))
+
+
+def _all_splits(size: int, chosen: int) -> NDArray[np.bool_]:
+    groups = np.zeros((comb(size, chosen), size), dtype=bool)
+    for row, members in enumerate(combinations(range(size), chosen)):
+        groups[row, list(members)] = True
+    return groups
+
+
+def _drawn_splits(size: int, chosen: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    order = np.argsort(rng.random((_SPLITS, size)), axis=1)
+    return np.asarray(order < chosen)
+
+
+def _statistics(
+    times: FloatArray, seen: NDArray[np.bool_], groups: NDArray[np.bool_]
+) -> FloatArray:
+    """Return the log-rank statistic of each group (S, N) against the rest of the runs."""
+    at = np.unique(times[seen])
+    watched = (times >= at[:, None]).astype(np.float64)
+    events = ((times == at[:, None]) & seen).astype(np.float64)
+    at_risk, happened = watched.sum(1), events.sum(1)
+    own_risk, own_events = (groups.astype(np.float64) @ x.T for x in (watched, events))
+    share = own_risk / at_risk
+    # Hypergeometric; with one run left there is nothing to vary.
+    left = np.where(at_risk > 1, (at_risk - happened) / np.maximum(at_risk - 1, 1), 0.0)
+    variance = (happened * share * (1 - share) * left).sum(1)
+    excess = (own_events - happened * share).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(variance > 0, excess / np.sqrt(variance), np.nan)
