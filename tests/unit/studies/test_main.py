@@ -89,6 +89,14 @@ def test_a_family_is_one_contrast_on_one_metric(found: tuple[pd.DataFrame, pd.Da
     np.testing.assert_allclose(family["p_holm"], holm)
 
 
+def test_what_no_kernel_changes_is_one_test_of_its_family() -> None:
+    rows = observations()
+    twice = pd.concat([rows, rows.assign(kernel="dense")], ignore_index=True)
+    at = {"contrast": "random_vs_dense", "metric": "bits_per_byte", "kernel": "csr"}
+    once, again = (pick(analyse(table, SPEC), cell="gcn", **at) for table in (rows, twice))
+    assert again["p_holm"] == once["p_holm"] >= once["p_raw"]
+
+
 def test_table_1_prints_every_arm_and_the_verdict(found: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     table = tables.main_results(*found)
     assert list(table["architecture"]) == ["mamba", "gcn"]

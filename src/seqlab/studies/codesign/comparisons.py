@@ -5,7 +5,8 @@ and no bound (latencies, misses, traffic, tiles, capacities), on differences for
 The two arms of an A/A pair give the noise limit of what is computed from a time. One contrast on
 one metric, over all cells, kernels and levels of an item, makes one family, Holm-corrected; where a
 cell holds many variants against one reference, all contrasts of the cell on one metric make one
-family instead.
+family instead. What no kernel changes, such as quality, is one test however many kernels it is
+listed under.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ LATENCIES = ("latency_ms", "site_latency_ms")
 RATIOS = (
     *LATENCIES,
     *("L1_misses", "L2_misses", "L3_misses", "dram_bytes", "dram_gb_per_s", "tiles"),
-    "L2_capacity_bytes",
+    *("L2_capacity_bytes", "peak_bandwidth_share"),
 )
 QUALITIES = ("bits_per_byte", "accuracy")
 # Computed from a measured time: two identical arms differ in it as well.
-_TIMED = (*LATENCIES, "dram_gb_per_s")
+_TIMED = (*LATENCIES, "dram_gb_per_s", "peak_bandwidth_share")
 _NO_MARGIN = 1e-9
 # Verdict of a test without a direction.
 DIFFERENCE = "difference"
@@ -69,6 +70,10 @@ class Comparison:
     treatment: str
     control: str
     metrics: tuple[str, ...] | None = None
+
+
+# A comparison at a place, with labels of the place.
+_Member = tuple[Comparison, dict[str, str], Contrast]
 
 
 def compare(
@@ -98,7 +103,7 @@ def compare(
     for (device, metric), part in wanted.groupby(["device", "metric"], sort=False):
         provenance = part["provenance"].iloc[0]
         places = _places(part)
-        families: dict[str, list[tuple[Comparison, dict[str, str], Contrast]]] = {}
+        families: dict[str, list[_Member]] = {}
         for comparison in comparisons:
             if comparison.metrics is not None and metric not in comparison.metrics:
                 continue
@@ -106,8 +111,7 @@ def compare(
                 key = comparison.name if family == "contrast" else place["cell"]
                 families.setdefault(key, []).append((comparison, place, contrast))
         for members in families.values():
-            corrected = correct_family([contrast for *_, contrast in members])
-            for (comparison, place, _), contrast in zip(members, corrected, strict=True):
+            for (comparison, place, _), contrast in zip(members, _corrected(members), strict=True):
                 rows.append(
                     {
                         "item": item,
@@ -122,6 +126,17 @@ def compare(
                     }
                 )
     return pd.DataFrame(rows, columns=STATISTICS)
+
+
+def _corrected(members: Sequence[_Member]) -> list[Contrast]:
+    """Return the contrasts of one family, corrected; the same values count once, not per kernel."""
+    keys = [
+        (comparison.name, place["cell"], place["level"], contrast.estimate, contrast.statistic)
+        for comparison, place, contrast in members
+    ]
+    distinct = dict(zip(keys, (contrast for *_, contrast in members), strict=True))
+    corrected = dict(zip(distinct, correct_family(list(distinct.values())), strict=True))
+    return [corrected[key] for key in keys]
 
 
 def _places(rows: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:

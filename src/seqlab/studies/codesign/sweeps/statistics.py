@@ -64,6 +64,8 @@ _MODEL_ARMS = (
     Comparison("linear_PT_vs_dense", "linear_PT", "dense", _TIMES),
     Comparison("aa", *AA[BATCH], _TIMES),
 )
+PEAK_SHARE = "peak_bandwidth_share"
+_PEAK = Comparison("peak_share", "iterative_1", "linear_PT", (PEAK_SHARE,))
 _COMPARISONS = {
     LAYER: (
         Comparison("ours_vs_random", "ours", "random", _TIMES),
@@ -83,7 +85,6 @@ _MEANS = (*_TIMES, "gflop_per_s", "intensity", "bandwidth_share", "peak_gflop_pe
           "stream_gb_per_s", "ridge", "operand_bytes")  # fmt: skip
 # Metrics of the product `clustered` of the sweep of widths that say what the widths are.
 _OPERAND, _SOLVED_ARM = "operand_bytes", "clustered"
-PEAK_SHARE = "peak_bandwidth_share"
 _NOT_RUN = "laptop budget; an overlay that adds the level to the settings of the sweep runs it"
 _NO_GROWTH = "the gain does not rise with the width: there is no threshold"
 
@@ -97,14 +98,13 @@ def analyse(observations: pd.DataFrame, spec: SweepsAnalyseSpec) -> pd.DataFrame
         part = observations[observations["cell"] == cell]
         if part.empty:
             continue
-        added = [part]
+        table = part
         if cell == BANDWIDTH:
-            added += [_by_regime(part), _peak_shares(part)]
-        table = pd.concat(added, ignore_index=True)
-        comparisons = list(_COMPARISONS[cell])
+            table = pd.concat([part, _by_regime(part), _peak_shares(part)], ignore_index=True)
+        tables.append(compare(table, _COMPARISONS[cell], spec, item=item, aa=AA[cell]))
         if cell == BANDWIDTH:
-            comparisons.append(Comparison("peak_share", "iterative_1", "linear_PT", (PEAK_SHARE,)))
-        tables.append(compare(table, comparisons, spec, item=item, aa=AA[cell]))
+            peaks = pd.concat([_peak_shares(part), _peak_noise(part)], ignore_index=True)
+            tables.append(compare(peaks, [_PEAK], spec, item=item, aa=AA[cell]))
         rows += _means(table, spec, item)
         for device, of_device in part.groupby("device", sort=False):
             base = {"item": item, "cell": cell, "device": device, "model": _model(of_device)}
@@ -217,6 +217,20 @@ def _peak_shares(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the largest share of the measured bandwidth that an arm reached in a run."""
     shares = rows[rows["metric"] == "bandwidth_share"].dropna(subset=["value"])
     return _reduced(shares.assign(level="all", metric=PEAK_SHARE), max)
+
+
+def _peak_noise(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what stands for the peak shares of the identical arms, whose bytes are not simulated.
+
+    Equal bytes cancel in the ratio of two shares, and one over the time is left: at the level where
+    the linear arm has its peak in that run.
+    """
+    run = ["device", "kernel", "seed"]
+    shares = rows[(rows["metric"] == "bandwidth_share") & (rows["arm"] == _PEAK.control)]
+    at = shares.dropna(subset=["value"]).sort_values("value").drop_duplicates(run, keep="last")
+    times = rows[(rows["metric"] == SITE_LATENCY) & rows["arm"].isin(AA[BANDWIDTH])]
+    times = times.merge(at[[*run, "level"]], on=[*run, "level"])
+    return times.assign(level="all", metric=PEAK_SHARE, value=1 / times["value"])
 
 
 def _reduced(rows: pd.DataFrame, how: Callable[[Any], float]) -> pd.DataFrame:
