@@ -38,6 +38,15 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """What claims are judged by: statistics by name, data sets by model, and the scale of all."""
+
+    tables: Mapping[str, pd.DataFrame]
+    data: Mapping[str, str]
+    scale: str
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What became of one claim; `estimate` is the row that decided, NaN where none did."""
 
@@ -76,7 +85,10 @@ def load_tables(claims: Sequence[ClaimFile], paths: Sequence[Path]) -> dict[str,
 
 
 def evaluate(
-    files: Sequence[ClaimFile], tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
+    files: Sequence[ClaimFile],
+    tables: Mapping[str, pd.DataFrame],
+    data: Mapping[str, str],
+    scale: str = "",
 ) -> list[Verdict]:
     """Judge every claim.
 
@@ -84,11 +96,13 @@ def evaluate(
         files: Claims of the studies.
         tables: Statistics by the name that estimands use; a missing one makes its claims `not_run`.
         data: Model -> data set it is measured on.
+        scale: Scale of the runs behind all tables.
 
     Raises:
         UserError: A table lacks a column that an estimand names.
     """
-    return [_judge(file, claim, tables, data) for file in files for claim in file.claims]
+    found = Found(tables, data, scale)
+    return [_judge(file, claim, found) for file in files for claim in file.claims]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -118,10 +132,8 @@ def unmet(needs: Needs, facts: Facts) -> str:
     return f"needs {'; '.join(missing)}" if missing else ""
 
 
-def _judge(
-    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
-) -> Verdict:
-    outcome, reason, found, deciding = _outcome(file, claim, tables, data)
+def _judge(file: ClaimFile, claim: Claim, at_hand: Found) -> Verdict:
+    outcome, reason, found, deciding = _outcome(file, claim, at_hand)
     numbers: dict[str, Any] = {}
     if deciding is not None and claim.estimand is not None:
         c = claim.estimand.columns
@@ -148,7 +160,7 @@ def _judge(
 
 
 def _outcome(
-    file: ClaimFile, claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
+    file: ClaimFile, claim: Claim, at_hand: Found
 ) -> tuple[Outcome, str, int, pd.Series | None]:
     """Return outcome, reason, number of rows read and the row that decided."""
     if claim.estimand is None or claim.rule is None:
@@ -156,14 +168,14 @@ def _outcome(
     name = claim.estimand.table
     if claim.analogue_of is not None:
         original = next(c for c in file.claims if c.id == claim.analogue_of)
-        if not _rows(original, tables, data).empty:
+        if not _rows(original, at_hand).empty:
             return "not_run", f"{original.id} itself is judged at this scale", 0, None
-    if name not in tables:
+    if name not in at_hand.tables:
         return "not_run", f"table {name} has not been made", 0, None
-    missing = _missing(claim.needs, tables[name], data)
+    missing = _missing(claim.needs, at_hand.tables[name], at_hand)
     if missing:
         return "not_run", missing, 0, None
-    rows = _rows(claim, tables, data)
+    rows = _rows(claim, at_hand)
     if rows.empty:
         return "not_run", f"no run of {name} has what the claim is about", 0, None
     judged = [(*_apply(claim.rule, row, claim.estimand.columns), row) for _, row in rows.iterrows()]
@@ -174,15 +186,17 @@ def _outcome(
     return outcome, reason, len(judged), deciding
 
 
-def _rows(
-    claim: Claim, tables: Mapping[str, pd.DataFrame], data: Mapping[str, str]
-) -> pd.DataFrame:
+def _rows(claim: Claim, at_hand: Found) -> pd.DataFrame:
     """Return the rows that judge a claim: of runs that meet its needs, picked by its estimand."""
     import pandas as pd
 
-    if claim.estimand is None or claim.estimand.table not in tables:
+    if (
+        claim.estimand is None
+        or claim.estimand.table not in at_hand.tables
+        or claim.needs.scale not in (None, at_hand.scale)
+    ):
         return pd.DataFrame()
-    table = _meeting(claim.needs, tables[claim.estimand.table], data)
+    table = _meeting(claim.needs, at_hand.tables[claim.estimand.table], at_hand.data)
     return _select(table, claim.estimand, claim.id)
 
 
@@ -271,10 +285,12 @@ def _against_limit(
     return ("refuted" if low > limit else "inconclusive"), words
 
 
-def _missing(needs: Needs, table: pd.DataFrame, data: Mapping[str, str]) -> str:
+def _missing(needs: Needs, table: pd.DataFrame, at_hand: Found) -> str:
     """Return why no row of a table meets the needs, or an empty string."""
-    missing = unmet(needs, facts_of(table, data))
-    if not missing and not table.empty and _meeting(needs, table, data).empty:
+    if needs.scale not in (None, at_hand.scale):
+        return f"needs runs of scale {needs.scale} (here: {at_hand.scale or 'none'})"
+    missing = unmet(needs, facts_of(table, at_hand.data))
+    if not missing and not table.empty and _meeting(needs, table, at_hand.data).empty:
         return "no run meets all of its needs at once"
     return missing
 

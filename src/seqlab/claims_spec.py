@@ -26,11 +26,14 @@ class Published(Spec):
 
 
 class Needs(Spec):
-    """What a machine must have before the claim itself can be judged; null: anything will do."""
+    """What must be at hand before the claim itself can be judged; null: anything will do."""
 
     device: str | None = setting("Part of the device's name, such as A100.", default=None)
     model: str | None = setting("Name of the model.", default=None)
     data: str | None = setting("Name of the data set.", default=None)
+    scale: str | None = setting(
+        "Scale of the runs: sizes and levels that were published.", default=None
+    )
 
 
 class Columns(Spec):

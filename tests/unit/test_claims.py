@@ -178,6 +178,28 @@ def test_an_analogue_is_judged_where_no_row_judges_its_claim():
     assert [v.verdict for v in evaluate([file], {TABLE: both}, DATA)] == ["supported", "not_run"]
 
 
+def test_a_claim_of_published_sizes_waits_for_their_scale():
+    estimand = {
+        "table": TABLE,
+        "where": {"scheme": "per_tensor"},
+        "columns": {"estimate": "ratio", "low": "ratio_low", "high": "ratio_high"},
+        "unit": "ratio",
+    }
+    rule = {"kind": "direction", "expected": "faster"}
+    base = {"item": "fig2", "statement": "s", "rule": rule, "estimand": estimand}
+    claims = [
+        Claim.model_validate(base | {"id": "c", "needs": {"scale": "paper"}}),
+        Claim.model_validate(base | {"id": "c@laptop", "analogue_of": "c"}),
+    ]
+    file = ClaimFile(study="codesign", source="x", claims=claims)
+    table = {TABLE: pd.DataFrame([HERE | FASTER])}
+    laptop = evaluate([file], table, DATA, "laptop")
+    assert [v.verdict for v in laptop] == ["not_run", "supported"]
+    assert laptop[0].reason == "needs runs of scale paper (here: laptop)"
+    paper = evaluate([file], table, DATA, "paper")
+    assert [v.verdict for v in paper] == ["supported", "not_run"]
+
+
 def test_rows_of_other_devices_do_not_judge_a_claim():
     a100 = {"device": "NVIDIA A100-SXM4-80GB", "model": "mamba_2.8b"}
     rule = {"kind": "direction", "expected": "faster"}

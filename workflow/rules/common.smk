@@ -262,11 +262,12 @@ def facts_spec(group, step):
 
 def claims_spec(wildcards):
     """Return the spec of the step that judges claims: which model is measured on which corpus."""
-    assets = settings("assets", scale_of(wildcards))
+    scale = scale_of(wildcards)
+    assets = settings("assets", scale)
     models = {**assets.models, **assets.classifiers}
     corpora = {name: model.corpus for name, model in models.items()}
     corpora |= {name: network.graph for name, network in assets.graph_networks.items()}
-    return json.dumps({"corpora": corpora}, sort_keys=True)
+    return json.dumps({"corpora": corpora, "scale": scale}, sort_keys=True)
 
 
 def every_preview(wildcards):

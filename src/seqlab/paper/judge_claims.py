@@ -13,11 +13,12 @@ def judge_claims(spec: ClaimsSpec, *, claims: In, tables: Ins, csv: Out, md: Out
     """Judge the claims of a study by its statistics and write one row per claim.
 
     What a claim needs is held against what the runs behind its table were made on: their device,
-    model and corpus.
+    model, corpus and scale.
 
     Raises:
         UserError: A claims file or a table is damaged, or a claim names a column that is not there.
     """
     files = [load_claims(claims)]
     found = load_tables(files, tables)
-    write_table(verdict_table(evaluate(files, found, spec.corpora)), csv=csv, md=md, tex=tex)
+    verdicts = evaluate(files, found, spec.corpora, spec.scale)
+    write_table(verdict_table(verdicts), csv=csv, md=md, tex=tex)

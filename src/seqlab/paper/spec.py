@@ -30,6 +30,7 @@ class ClaimsSpec(Spec):
     """Settings of the step that judges the claims."""
 
     corpora: dict[str, str] = setting("Model -> corpus that it is measured on.")
+    scale: str = setting("Scale of the results.")
 
 
 class RunConfigSpec(Spec):
