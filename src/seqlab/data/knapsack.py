@@ -21,6 +21,9 @@ _FIRST = 6
 
 Mask = npt.NDArray[np.bool_]
 
+# Instances from which the solver that looks at single items learns.
+_SEEN = 20_000
+
 
 @dataclass(frozen=True)
 class KnapsackIds:
@@ -145,6 +148,32 @@ def best_sets(instances: Instances) -> Mask:
 def greedy_sets(instances: Instances) -> Mask:
     """Return sets (B, n) that take what fits in order of value per weight."""
     return repaired(instances, np.ones(instances.weights.shape, np.bool_))
+
+
+def alone_sets(instances: Instances, law: KnapsackLaw, rng: np.random.Generator) -> Mask:
+    """Return sets (B, n) of one who looks at no item but the one asked for.
+
+    An item is taken if the best sets of most drawn instances take one of its weight and value at
+    that capacity: what can be known of an item without comparing it with any other.
+    """
+    seen = draw_instances(law, _SEEN, rng)
+    shape = (law.capacity[1] + 1, law.weight[1] + 1, law.value[1] + 1)
+    votes = np.zeros(shape, np.int64)
+    places = np.broadcast_to(seen.capacity[:, None], seen.weights.shape), seen.weights, seen.values
+    np.add.at(votes, places, np.where(best_sets(seen), 1, -1))
+    own = np.broadcast_to(instances.capacity[:, None], instances.weights.shape)
+    return np.asarray(votes[own, instances.weights, instances.values] > 0)
+
+
+def fractional_values(instances: Instances) -> Ids:
+    """Return the values (B,) of the best sets if items could be cut, rounded down."""
+    order = np.argsort(-instances.values / instances.weights, axis=1, kind="stable")
+    weights = np.take_along_axis(instances.weights, order, 1)
+    values = np.take_along_axis(instances.values, order, 1)
+    before = weights.cumsum(1) - weights
+    share = np.clip((instances.capacity[:, None] - before) / weights, 0, 1)
+    # Sums of shares such as 1/3 and 2/3 miss whole numbers by rounding.
+    return np.floor((share * values).sum(1) + 1e-9).astype(np.int64)
 
 
 def repaired(instances: Instances, taken: Mask) -> Mask:

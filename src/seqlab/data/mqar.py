@@ -77,6 +77,11 @@ class MqarLaw:
         return 1 / self.pairs
 
     @property
+    def pool(self) -> int:
+        """Ids of each role that are drawn for a sequence: its subset, or what it needs."""
+        return self.pairs if self.subset is None else self.subset // 2
+
+    @property
     def key_ids(self) -> tuple[int, int]:
         """First id of a key, and one past the last."""
         return self.keys or (1, self.vocab_size // 2)
@@ -135,8 +140,8 @@ def draw_marked_mqar(law: MarkedMqarLaw, count: int, rng: np.random.Generator) -
     """Draw sequences of the marked layout; `facts["gap"]` as for `draw_mqar`."""
     content = (0, law.vocab_size - 1)
     rows = np.arange(count)[:, None]
-    keys = _pool(content, None, count, rng)[:, : law.pairs]
-    values = _pool(content, None, count, rng)[:, : law.pairs]
+    keys = _distinct(content, law.pairs, count, rng)
+    values = _distinct(content, law.pairs, count, rng)
     weights = np.arange(1, law.pairs + 1) ** -0.01
     asked = rng.choice(law.pairs, size=(count, law.queries), p=weights / weights.sum())
     ids = np.empty((count, law.length), np.int64)
@@ -155,12 +160,14 @@ def _draw(law: MqarLaw, count: int, rng: np.random.Generator) -> tuple[Ids, Ids,
     """Return ids, labels and gaps of sequences."""
     rows = np.arange(count)[:, None]
     # In random order: the first ones of each sequence are its keys and its values.
-    key_pool = _pool(law.key_ids, law.subset, count, rng)
-    value_pool = _pool(law.value_ids, law.subset, count, rng)
-    keys, values = key_pool[:, : law.pairs], value_pool[:, : law.pairs]
+    pools = [
+        _distinct(ends, min(ends[1] - ends[0], law.pool), count, rng)
+        for ends in (law.key_ids, law.value_ids)
+    ]
+    keys, values = (pool[:, : law.pairs] for pool in pools)
     slots = _weighted_slots(law, count, rng)
     queries = 2 * law.pairs + 2 * slots
-    ids = _filler(law, key_pool, value_pool, rng)
+    ids = _filler(law, pools[0], pools[1], rng)
     ids[:, 0 : 2 * law.pairs : 2] = keys
     ids[:, 1 : 2 * law.pairs : 2] = values
     ids[rows, queries] = keys
@@ -171,10 +178,16 @@ def _draw(law: MqarLaw, count: int, rng: np.random.Generator) -> tuple[Ids, Ids,
     return ids, labels, gap
 
 
-def _pool(ends: tuple[int, int], subset: int | None, count: int, rng: np.random.Generator) -> Ids:
-    """Return (count, P) the ids of one role that each sequence draws from, in random order."""
-    order = np.argsort(rng.random((count, ends[1] - ends[0])), axis=1)
-    return ends[0] + (order if subset is None else order[:, : subset // 2])
+def _distinct(ends: tuple[int, int], size: int, count: int, rng: np.random.Generator) -> Ids:
+    """Return (count, size) distinct ids of a range for each sequence, in random order.
+
+    The smallest of random numbers, sorted: of a large vocabulary few are needed, and sorting all of
+    it would take longer than a training step.
+    """
+    noise = rng.random((count, ends[1] - ends[0]))
+    chosen = np.argpartition(noise, size - 1, axis=1)[:, :size]
+    order = np.argsort(np.take_along_axis(noise, chosen, 1), axis=1)
+    return ends[0] + np.take_along_axis(chosen, order, 1)
 
 
 def _weighted_slots(law: MqarLaw, count: int, rng: np.random.Generator) -> Ids:
@@ -189,13 +202,32 @@ def _weighted_slots(law: MqarLaw, count: int, rng: np.random.Generator) -> Ids:
 
 
 def _filler(law: MqarLaw, keys: Ids, values: Ids, rng: np.random.Generator) -> Ids:
+    """Return fillers (B, T) from 0, the ids of both roles and no key, as the law has it.
+
+    Args:
+        law: What sequences are drawn from.
+        keys: (B, P) the keys, and what else belongs to the subset of each sequence.
+        values: (B, P) the same of values.
+        rng: Source.
+    """
     count = len(keys)
+    shape = (count, law.length)
     if law.filler == "zero":
-        return np.zeros((count, law.length), np.int64)
-    free = keys if law.filler == "uniform" else keys[:, law.pairs :]
-    pool = np.concatenate((np.zeros((count, 1), np.int64), free, values), 1)
-    chosen = rng.integers(pool.shape[1], size=(count, law.length))
-    return np.take_along_axis(pool, chosen, 1)
+        return np.zeros(shape, np.int64)
+    asked = 0 if law.filler == "uniform" else law.pairs
+    if law.subset is not None:
+        pool = np.concatenate((np.zeros((count, 1), np.int64), keys[:, asked:], values), 1)
+        return np.take_along_axis(pool, rng.integers(pool.shape[1], size=shape), 1)
+    (first, end), (first_value, end_value) = law.key_ids, law.value_ids
+    free = end - first - asked
+    rank = rng.integers(1 + free + end_value - first_value, size=shape) - 1
+    # The r-th id that is no key has as many keys before it as have at most r such ids before them.
+    ids = first + rank
+    if asked:
+        free_before = np.sort(keys - first, axis=1) - np.arange(asked)
+        ids += (free_before[:, None] <= rank[:, :, None]).sum(2)
+    ids = np.where(rank < free, ids, first_value + rank - free)
+    return np.where(rank < 0, 0, ids)
 
 
 def dictionary_answers(law: MqarLaw, input_ids: Ids) -> Ids:

@@ -17,10 +17,12 @@ from seqlab.data.knapsack import (
     Instances,
     KnapsackIds,
     KnapsackLaw,
+    alone_sets,
     best_sets,
     decode,
     draw_instances,
     encode,
+    fractional_values,
     greedy_sets,
     repaired,
 )
@@ -322,6 +324,31 @@ def test_knapsack_statistics_are_those_of_the_specification() -> None:
     counts = np.array(list(Counter(worth.tolist()).values())) / len(worth)
     assert stats.entropy(counts) == pytest.approx(3.39, abs=0.03)
     assert counts.max() == pytest.approx(0.055, abs=0.005)
+
+
+def test_items_looked_at_alone_say_more_than_the_majority_and_less_than_greedy() -> None:
+    law = KnapsackLaw(8)
+    found = draw_instances(law, 20_000, rng(7))
+    best, alone = best_sets(found), alone_sets(found, law, rng(11))
+    reached = (alone == best).mean()
+    # An independent table of the same instances, of cells that were seen often.
+    cells: dict[tuple[int, ...], list[bool]] = {}
+    for row in range(len(best)):
+        for item in range(8):
+            key = (found.capacity[row], found.weights[row, item], found.values[row, item])
+            cells.setdefault(tuple(map(int, key)), []).append(bool(best[row, item]))
+    own = sum(max(sum(seen), len(seen) - sum(seen)) for seen in cells.values()) / best.size
+    assert reached == pytest.approx(own, abs=0.01)
+    assert max(best.mean(), 1 - best.mean()) + 0.1 < reached < (greedy_sets(found) == best).mean()
+
+
+def test_cut_items_are_worth_at_least_as_much_as_whole_ones() -> None:
+    found = draw_instances(KnapsackLaw(6), 2000, rng(12))
+    worth, cut = found.worth(best_sets(found)), fractional_values(found)
+    assert (cut >= worth).all() and 0.2 < (cut == worth).mean() < 0.9
+    one = Instances(np.array([10]), np.array([[5, 9]]), np.array([[10, 9]]))
+    # All of the first, five ninths of the second.
+    assert fractional_values(one).tolist() == [15]
 
 
 def test_repair_makes_sets_feasible_and_leaves_feasible_ones() -> None:
