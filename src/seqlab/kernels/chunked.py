@@ -11,13 +11,14 @@ Sources: as of `recurrences`; the WY form of the delta rule is that of Yang et a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from seqlab.kernels.recurrences import in_full_precision
 
 CHUNK = 32
 # Log decays per channel are at least this. A score between two tokens of a chunk is a product of
@@ -31,32 +32,8 @@ _GATED_CHUNK = 16
 _MULTIPLE = 4
 GENERALIZED_GATE_MIN = -math.exp(-0.5)
 
-_Form = Callable[..., tuple[Tensor, Tensor]]
 
-
-def _in_full_precision(form: _Form) -> _Form:
-    """Compute a form in at least fp32 under autocast too; the output has the type of the values.
-
-    Cumulated decays lose their digits in half precision, and triangular systems are not solved in
-    it.
-    """
-
-    @wraps(form)
-    def computed(*tensors: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
-        q, _, v = tensors[:3]
-        assert q is not None and v is not None
-        with torch.autocast(q.device.type, enabled=False):
-            wide = (
-                x if x is None else x.to(torch.promote_types(x.dtype, torch.float32))
-                for x in tensors
-            )
-            output, state = form(*wide, **options)
-        return output.to(v.dtype), state
-
-    return computed
-
-
-@_in_full_precision
+@in_full_precision
 def chunked_decayed(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
@@ -72,7 +49,7 @@ def chunked_decayed(
     return _carried(within, read, kept, written, state, length)
 
 
-@_in_full_precision
+@in_full_precision
 def chunked_gated(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -98,7 +75,7 @@ def chunked_gated(
     return _carried(within, read, kept, written, state, length)
 
 
-@_in_full_precision
+@in_full_precision
 def chunked_delta(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor | None = None, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
@@ -112,7 +89,7 @@ def chunked_delta(
     return _corrected(u, w, q, scores, k.mT, state, length)
 
 
-@_in_full_precision
+@in_full_precision
 def chunked_gated_delta(
     q: Tensor,
     k: Tensor,
@@ -138,7 +115,7 @@ def chunked_gated_delta(
     return _corrected(u, w, read, scores, written, state, length, kept=kept)
 
 
-@_in_full_precision
+@in_full_precision
 def chunked_generalized_delta(
     q: Tensor,
     k: Tensor,

@@ -1,4 +1,5 @@
-"""Linear recurrences with a matrix state, one token at a time: the oracles of the chunked forms.
+"""Linear recurrences with a matrix state, one token at a time: for decoding, and as oracles of the
+chunked forms.
 
 Shapes: q, k (B, H, T, K); v (B, H, T, W); state S (B, H, K, W), key dimension first; outputs
 o_t = S_t^T q_t (B, H, T, W), returned with the final state. Scales of q are the caller's. Inputs
@@ -10,8 +11,36 @@ DeltaNet (Yang et al. 2024b), RWKV-7 (Peng et al. 2025).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 from torch import Tensor
+
+Form = Callable[..., tuple[Tensor, Tensor]]
+
+
+def in_full_precision(form: Form) -> Form:
+    """Compute a form in at least fp32 under autocast too; the output has the type of the values.
+
+    Cumulated decays lose their digits in half precision, and triangular systems are not solved in
+    it.
+    """
+
+    @wraps(form)
+    def computed(*tensors: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
+        q, _, v = tensors[:3]
+        assert q is not None and v is not None
+        with torch.autocast(q.device.type, enabled=False):
+            wide = (
+                x if x is None else x.to(torch.promote_types(x.dtype, torch.float32))
+                for x in tensors
+            )
+            output, state = form(*wide, **options)
+        return output.to(v.dtype), state
+
+    return computed
 
 
 def decayed_recurrence(

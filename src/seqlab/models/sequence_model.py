@@ -173,8 +173,14 @@ class SequenceModel(nn.Module):
         yield from cast("Iterable[Block]", self.blocks)
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Return logits (..., V) of hidden states (..., D)."""
-        return linear(hidden, self.embeddings.weight, None)
+        """Return logits (..., V) of hidden states (..., D), in the precision of the weights.
+
+        Not in that of autocast: in bf16 neighbouring logits of 8 are 0.06 apart, and the best two
+        of a large vocabulary often tie.
+        """
+        weight = self.embeddings.weight
+        with torch.autocast(hidden.device.type, enabled=False):
+            return linear(hidden.to(weight.dtype), weight, None)
 
     @staticmethod
     def _positions(table: nn.Embedding, start: int, length: int) -> Tensor:

@@ -182,3 +182,18 @@ def test_only_a_gpu_with_fla_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert linear_attention.resolve_backend(gpu, torch.float32) == "chunked"
         assert linear_attention.resolve_backend(gpu, torch.float64) == "chunked"
         assert linear_attention.resolve_backend(cpu, torch.bfloat16) == "chunked"
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_one_token_is_a_step_and_no_chunk(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = inputs()
+    given = [x[key][:, :, :1] for key in GIVEN[form]]
+    state = torch.randn(BATCH, HEADS, WIDTH, WIDTH, generator=torch.Generator().manual_seed(1))
+    theirs, final = getattr(linear_attention.chunked, f"chunked_{form}")(*given, state)
+    monkeypatch.delattr(linear_attention.chunked, f"chunked_{form}")
+    ours, last = getattr(linear_attention, form)(*given, state)
+    close(ours, theirs)
+    close(last, final)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half, kept = getattr(linear_attention, form)(*(t.bfloat16() for t in given), state)
+    assert (half.dtype, kept.dtype) == (torch.bfloat16, torch.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from seqlab.models.sequence_model import (
     parameter_counts,
     sinusoids,
 )
+from seqlab.reference import load_config
+from seqlab.workflow import Settings
 
 VOCAB = 256
 # Width of the MLP and non-embedding parameters at d = 64 (45,000 per layer) and 128 (160,000).
@@ -86,6 +89,27 @@ def test_architectures_have_equal_parameters() -> None:
     ]
     sizes = [count["non_embedding"] for count in counts]
     assert max(sizes) / min(sizes) <= 1.02
+
+
+def test_sizes_stay_near_what_is_configured() -> None:
+    config_of_study = load_config(Path(__file__).parents[3])
+    for scale in ("laptop", "paper"):
+        shape = Settings(config_of_study)("archbench", scale).shape
+        for architecture in ARCHITECTURES:
+            made = SequenceModel(
+                SequenceModelConfig(architecture, VOCAB, **shape.model_dump(), positions=64)
+            )
+            size = parameter_counts(made)["non_embedding"]
+            assert size == pytest.approx(shape.layers * shape.layer_parameters, rel=0.02)
+
+
+def test_logits_are_not_rounded_by_autocast() -> None:
+    made = model("rope")
+    hidden = torch.randn(4, 5, made.config.width)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = made.head(hidden)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, hidden @ made.embeddings.weight.T)
 
 
 @pytest.mark.parametrize(("architecture", "local"), FORMS)
