@@ -345,6 +345,8 @@ def test_rates_are_ordered_by_accuracy_and_where_that_is_alike_by_loss() -> None
         1e-1: (-math.inf, math.inf),
     }
     assert best_first(scores) == [1e-2, 1e-3, 1e-4, 1e-1]
+    # Alike, on both sides of a multiple of the step.
+    assert best_first({1e-3: (0.1301, 2.2), 1e-2: (0.1299, 2.0)}) == [1e-2, 1e-3]
     with pytest.raises(UserError, match="diverged with every"):
         best_first({1e-1: (-math.inf, math.inf)})
 

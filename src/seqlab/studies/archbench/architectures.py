@@ -9,7 +9,11 @@ from seqlab.studies.archbench.training_spec import Local
 BASELINES = ("lstm", "gru", "vanilla", "rope")
 MODERN = ("deltanet", "gated_deltanet", "rwkv7", "retention", "gla")
 NINE = (*BASELINES, *MODERN)
+RECURRENT, ATTENTION = ("lstm", "gru"), ("vanilla", "rope")
+GROUPS = {"recurrent": RECURRENT, "attention": ATTENTION, "modern": MODERN}
 BESIDE = ("mamba", "vanilla_sin", "nope")
+# What others are held against, one by one.
+CONTROL = "rope"
 # An architecture that is timed twice goes by this name the second time.
 AGAIN = "again"
 # What native local mixing is: these have short convolutions, all others but RWKV-7 (token shifts)

@@ -10,7 +10,7 @@ from seqlab.provenance.record import read_record
 
 # Arm of the record that holds the choice.
 CHOSEN = "chosen"
-# Accuracies within a step of this size are alike.
+# Accuracies at most this far below the best are like it.
 ALIKE = 0.02
 
 
@@ -32,12 +32,15 @@ def best_first(scores: Mapping[float, tuple[float, float]]) -> list[float]:
     """
     if all(accuracy < 0 for accuracy, _ in scores.values()):
         raise UserError("training diverged with every learning rate", fix="try lower ones")
-
-    def place(rate: float) -> tuple[float, float]:
-        accuracy, loss = scores[rate]
-        return (-accuracy if accuracy < 0 else -round(accuracy / ALIKE), loss)
-
-    return sorted(scores, key=place)
+    left, ordered = dict(scores), []
+    while left:
+        # Within a step of the best one, not within bins of that size: their edges would part rates
+        # that are alike.
+        best = max(accuracy for accuracy, _ in left.values())
+        alike = [rate for rate, (accuracy, _) in left.items() if accuracy >= best - ALIKE]
+        ordered += sorted(alike, key=lambda rate: scores[rate][1])
+        left = {rate: score for rate, score in left.items() if rate not in alike}
+    return ordered
 
 
 def chosen_rate(path: Path) -> float:

@@ -90,7 +90,7 @@ FIGURES = {
 TABLES = {
     "grid": (
         *("summary", "variance", "pairs", "affinity", "transfer", "convergence", "half_load"),
-        *("sizes", "solvers", "distance"),
+        *("sizes", "solvers", "distance", "knapsack"),
     ),
     "factorial": ("factorial",),
     "vocabulary": ("vocabulary",),
@@ -98,7 +98,7 @@ TABLES = {
     "rates": ("rates",),
 }
 # Those of them that name the laws of conditions.
-_LABELLED = ("transfer", "glitches", "perplexity", "distance", "summary", "solvers")
+_LABELLED = (*("transfer", "glitches", "perplexity", "distance", "summary", "solvers", "knapsack"),)
 # Parts that are no experiment: solvers on the stored sets, pilots, the micro-benchmark.
 PARTS = ("tests", "rates", "speed")
 
@@ -130,6 +130,21 @@ class ArchbenchSpec(Spec):
     threads: int = setting("Compute threads of a training run.", default=1, ge=1)
     alpha: float = setting("Level of every test.", default=0.05, gt=0, lt=1)
     margin: float = setting("Equivalence margin of an accuracy.", default=0.02, gt=0)
+    glitch_margin: float = setting("Equivalence margin of a glitch rate.", default=0.002, gt=0)
+    cost_margin: float = setting("Equivalence margin of a time, relative.", default=0.05, gt=0)
+    slope_margin: float = setting(
+        "Slopes of log time on log length, at equal tokens, closer to 0 than this are linear cost: "
+        "over a factor of 32 in length it is a tenth in time.",
+        default=0.03,
+        gt=0,
+    )
+    learned: float = setting(
+        "Accuracy above the floor, as a share of what is above it, from which on a task counts as "
+        "learned: what was not learned cannot be lost under another condition.",
+        default=0.5,
+        gt=0,
+        lt=1,
+    )
     resampling_seed: int = setting("Seed of resamples and permutations.", default=17, ge=0)
 
     @model_validator(mode="after")
@@ -143,6 +158,8 @@ class ArchbenchSpec(Spec):
                     raise ValueError(f"{name}.architectures: no architecture {architecture!r}")
             if self.pilot.seed < experiment.seeds:
                 raise ValueError("pilot.seed is one of the reported seeds")
+        if len(self.grid.local) > 1:
+            raise ValueError("grid.local: one local mixing; the crossed design has several")
         if self.speed.again not in self.grid.architectures:
             raise ValueError(f"speed.again: no architecture {self.speed.again!r} in the grid")
         for name, own in self.tasks.items():
@@ -186,6 +203,7 @@ class ArchbenchSpec(Spec):
                 shape=self.shape,
                 architectures=self.grid.architectures,
                 speed=self.speed,
+                precision=self.optimiser.precision,
                 threads=self.threads,
                 seed=int(wildcards["seed"]),
             )
@@ -203,7 +221,7 @@ class ArchbenchSpec(Spec):
                 scale=wildcards["scale"],
                 tasks=tasks,
                 labels=self._labels(tasks) if name in _LABELLED else {},
-                panels=self.panels if name in ("transfer", "glitches") else {},
+                panels=self.panels if name == "transfer" else {},
                 levels=self._levels() if name == "difficulty" else {},
             )
         if verb == "tabulate":
@@ -309,7 +327,12 @@ class ArchbenchSpec(Spec):
             again=self.speed.again if part == "speed" else None,
             alpha=self.alpha,
             margin=self.margin,
+            glitch_margin=self.glitch_margin,
+            cost_margin=self.cost_margin,
+            slope_margin=self.slope_margin,
+            learned=self.learned,
             seed=self.resampling_seed,
+            wanted=NINE if part in ("factorial", "vocabulary", "difficulty") else (),
         )
 
     def _facts(self, wildcards: Mapping[str, str]) -> FactsSpec:

@@ -16,6 +16,7 @@ from seqlab.models.sequence_model import (
 )
 from seqlab.studies.archbench.architectures import AGAIN
 from seqlab.studies.archbench.steps_spec import SpeedRunSpec
+from seqlab.training.precision import autocast
 
 VOCAB = 256
 _WARMUP_CALLS = 3
@@ -74,6 +75,8 @@ def _passes(spec: SpeedRunSpec, architecture: str, ids: torch.Tensor) -> Callabl
 
     def call() -> None:
         model.zero_grad(set_to_none=True)
-        model(ids).square().mean().backward()
+        with autocast(spec.precision, ids.device):
+            loss = model(ids).float().square().mean()
+        loss.backward()
 
     return call

@@ -36,6 +36,7 @@ class SpeedRunSpec(Spec):
     shape: ShapeSpec = setting("Shape of every model.")
     architectures: tuple[str, ...] = setting("What is timed.")
     speed: SpeedSpec = setting("Lengths and repeats.")
+    precision: str = setting("That of training.")
     threads: int = setting("Compute threads.", ge=1)
     seed: int = setting("Seed of inputs and order.", ge=0)
 
@@ -78,7 +79,14 @@ class AnalyseSpec(Spec):
     )
     alpha: float = setting("Level of every test.", gt=0, lt=1)
     margin: float = setting("Equivalence margin of an accuracy.", gt=0)
+    glitch_margin: float = setting("Equivalence margin of a glitch rate.", gt=0)
+    cost_margin: float = setting("Equivalence margin of a time, relative.", gt=0)
+    slope_margin: float = setting("Slopes of log time closer to 0 are linear cost.", gt=0)
+    learned: float = setting("Least accuracy above the floor of what has been learned.", gt=0)
     seed: int = setting("Seed of resamples and permutations.")
+    wanted: tuple[str, ...] = setting(
+        "Architectures; those without runs are listed as not run.", default=()
+    )
     again: str | None = setting(
         "Architecture that was timed twice, of statistics of times.", default=None
     )

@@ -9,13 +9,27 @@ import pandas as pd
 
 from seqlab.plots.words import verdict_word
 from seqlab.studies.archbench import wording
-from seqlab.studies.archbench.analysis.frames import CORRECTED
+from seqlab.studies.archbench.analysis.frames import ABOVE_ALONE, ABOVE_GREEDY, CORRECTED
+from seqlab.studies.archbench.analysis.hypotheses import HYPOTHESES
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # Task -> condition -> its law in short.
 Labels = Mapping[str, Mapping[str, str]]
 
 _PAIR = ("estimate", "ci_low", "ci_high", "p_raw", "p_holm")
+# Measures of answers to whole knapsacks -> their headers.
+_KNAPSACK = {
+    "item_f1": "item F1",
+    "exact": "exact set",
+    "value_exact": "exact value",
+    "value_error": "error of the value",
+    "value_ratio": "value of the set",
+    "infeasible": "infeasible sets",
+    "above_alone": "above items alone",
+    "above_greedy": "above greedy",
+}
+# Exact p of what is paired, and the least that it can be with so many runs.
+_EXACT = ("p_signflip", "signflip_floor")
 
 
 def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
@@ -42,6 +56,7 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
                 "ci_low": accuracy["ci_low"],
                 "ci_high": accuracy["ci_high"],
                 "sd": accuracy["sd"],
+                "median": accuracy["median"],
                 "least": accuracy["least"],
                 "most": accuracy["most"],
                 "above floor": by.loc["corrected", "estimate"],
@@ -59,45 +74,55 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
 
 
 def variance(statistics: pd.DataFrame) -> pd.DataFrame:
-    """Return the analysis of variance and the planned contrasts."""
-    wanted = statistics["contrast"].str.startswith(("anova", "h0", "h1", "h2", "h3")) | statistics[
-        "contrast"
-    ].isin(["modern_against_baselines", "recurrent_against_attention"])
-    labels = ("task", "contrast", "treatment", "control")
-    return _tested(statistics[wanted], labels, ("share", "p_hc3"))
+    """Return the analysis of variance, the planned contrasts, and accuracies above solvers."""
+    planned = [plan.name for plan in HYPOTHESES]
+    wanted = statistics["contrast"].str.startswith("anova") | statistics["contrast"].isin(
+        [*planned, ABOVE_ALONE, ABOVE_GREEDY]
+    )
+    rows = statistics[wanted]
+    shares = rows["contrast"].str.startswith("anova")
+    logs = rows["test"].fillna("").str.contains("log ratios")
+    what = rows["metric"].map({"cpu_s": "CPU seconds", "glitch_rate": "glitch rate"})
+    what = "difference of " + what.fillna("accuracies")
+    what = what.where(~logs, "log ratio of CPU seconds").where(~shares, "partial eta squared")
+    columns = ("task", "condition", "contrast", "treatment", "control", "estimate of")
+    extra = ("statistic", "omega_squared", "p_hc3", *_EXACT)
+    return _tested(rows.assign(**{"estimate of": what}), columns, extra)
 
 
 def pairs(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return every pair of architectures on every task."""
     rows = statistics[statistics["contrast"] == "pair"]
-    return _tested(rows, ("task", "treatment", "control"), ("hedges_g", "cliffs_delta"))
+    extra = ("hedges_g", "cliffs_delta", "p_exchange", "exchange_floor")
+    return _tested(rows, ("task", "treatment", "control"), extra)
 
 
 def affinity(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return accuracies above the floor, interactions, specialisation and rank correlations."""
     wanted = ("affinity", "residual", "specialisation", "rank_correlation")
     rows = statistics[statistics["contrast"].isin(wanted)]
-    return _tested(rows, ("contrast", "task", "treatment", "control"))
+    return _tested(rows, ("contrast", "task", "treatment", "control"), _EXACT)
 
 
 def transfer(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """Return accuracy under other conditions minus that of training."""
     rows = statistics[statistics["contrast"] == "transfer"]
     laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
-    return _tested(rows.assign(law=laws), ("task", "condition", "law", "treatment", "control"))
+    columns = ("task", "condition", "law", "treatment", "control")
+    return _tested(rows.assign(law=laws), columns, _EXACT)
 
 
 def distance(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """Return accuracy on the farthest tenth of the queries minus that on the nearest."""
     rows = statistics[statistics["contrast"] == "far_and_near"]
     laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
-    return _tested(rows.assign(law=laws), ("task", "condition", "law", "treatment"))
+    return _tested(rows.assign(law=laws), ("task", "condition", "law", "treatment"), _EXACT)
 
 
 def vocabulary(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return what other ids cost each model, and what the treatment of embeddings changes."""
     rows = statistics[statistics["contrast"].isin(["transfer", "embeddings"])]
-    return _tested(rows, ("contrast", "task", "condition", "treatment", "control"))
+    return _tested(rows, ("contrast", "task", "condition", "treatment", "control"), _EXACT)
 
 
 def difficulty(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -118,7 +143,7 @@ def rates(statistics: pd.DataFrame) -> pd.DataFrame:
             "task": statistics["task"].map(wording.task),
             "variant": statistics["treatment"],
             "trial": statistics["condition"],
-            "steps": statistics["share"],
+            "steps": statistics["steps"],
             "accuracy": statistics["estimate"].where(statistics["metric"] == "accuracy"),
             "learning rate": statistics["estimate"].where(statistics["metric"] == "rate"),
             "verdict": statistics["verdict"].fillna(""),
@@ -146,6 +171,7 @@ def convergence(statistics: pd.DataFrame) -> pd.DataFrame:
                 "median step": row["median"],
                 "verdict": row["verdict"],
                 "log-rank p (Holm)": own["p_holm"].iloc[0] if len(own) else math.nan,
+                "least p of so many runs": own["exchange_floor"].iloc[0] if len(own) else math.nan,
                 "against": wording.architecture(own["control"].iloc[0]) if len(own) else "",
                 "log-rank verdict": verdict_word(own["verdict"].iloc[0]) if len(own) else "",
                 "provenance": "measured",
@@ -165,7 +191,31 @@ def factorial(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return effects of the convolution, of the mixers, and their interaction."""
     kinds = ("convolution", "interaction", "mixer_confounded", "mixer_with", "mixer_without")
     rows = statistics[statistics["contrast"].isin(kinds)]
-    return _tested(rows, ("task", "contrast", "treatment", "control"))
+    return _tested(rows, ("task", "contrast", "treatment", "control"), _EXACT)
+
+
+def knapsack(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
+    """Return what architectures make of knapsacks as wholes, one row per condition and model."""
+    rows = statistics[
+        (statistics["contrast"] == "mean") & statistics["metric"].isin([*_KNAPSACK, "accuracy"])
+    ]
+    rows = rows[rows["task"] == "knapsack"]
+    found = []
+    for (condition, name), part in rows.groupby(["condition", "model"], sort=False):
+        by = part.set_index("metric")["estimate"]
+        found.append(
+            {
+                "condition": condition,
+                "law": labels["knapsack"][condition],
+                "architecture": wording.architecture(name),
+                "n": part["n"].max(),
+                "accuracy": by["accuracy"],
+                **{title: by.get(metric, math.nan) for metric, title in _KNAPSACK.items()},
+                "provenance": "measured",
+                "device": part["device"].iloc[0],
+            }
+        )
+    return pd.DataFrame(found)
 
 
 def solvers(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -15,34 +15,21 @@ from seqlab.stats.anova import permutation_p, two_way
 from seqlab.stats.contrast import (
     DEGENERATE,
     INCONCLUSIVE,
+    Contrast,
     correct_family,
     independent_contrast,
     paired_contrast,
 )
+from seqlab.stats.independent import exchange_test
+from seqlab.stats.paired import IDENTICAL
 from seqlab.stats.robust import two_way_robust_p
 from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
+from seqlab.studies.archbench.analysis.hypotheses import Group, Planned
 from seqlab.studies.archbench.analysis.means import columns_of
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 _PERMUTATIONS = 5000
 DIFFERENCE = "difference"
-
-
-@dataclass(frozen=True)
-class Planned:
-    """A hypothesis of the study, stated before the data.
-
-    Attributes:
-        name: Of the contrast.
-        task: Where it is tested; None for every task, each on its own.
-        treatment: Architectures whose mean is expected to be higher.
-        control: Architectures that it is held against.
-    """
-
-    name: str
-    task: str | None
-    treatment: tuple[str, ...]
-    control: tuple[str, ...]
 
 
 def pair_rows(
@@ -54,7 +41,11 @@ def pair_rows(
     alpha: float,
     margin: float,
 ) -> Iterator[Row]:
-    """Yield Welch's test of every pair of architectures, Holm over the pairs of a task."""
+    """Yield Welch's test of every pair of architectures, Holm over the pairs of a task.
+
+    Pairs that are one number in every run stay in the family with a p of 1: it must not shrink with
+    the data. `p_exchange` is that of all splits of the runs, `exchange_floor` the least it can be.
+    """
     for task in tasks:
         part = trained_runs(found, task)
         wide = columns_of(part, "accuracy", names)
@@ -63,8 +54,13 @@ def pair_rows(
             independent_contrast(wide[a].to_numpy(), wide[b].to_numpy(), margin=margin, alpha=alpha)
             for a, b in pairs
         ]
-        corrected = correct_family([contrast for contrast, _ in both])
+        family = [
+            replace(contrast, p_raw=1.0) if contrast.degenerate_reason == IDENTICAL else contrast
+            for contrast, _ in both
+        ]
+        corrected = correct_family(family)
         for (a, b), contrast, (_, test) in zip(pairs, corrected, both, strict=True):
+            exchange = exchange_test(wide[a].to_numpy(), wide[b].to_numpy())
             yield contrast_row(
                 contrast,
                 item=item,
@@ -79,6 +75,8 @@ def pair_rows(
                 device=part["device"].iloc[0],
                 hedges_g=test.hedges_g,
                 cliffs_delta=test.cliffs_delta,
+                p_exchange=exchange.p,
+                exchange_floor=exchange.floor,
             )
 
 
@@ -89,42 +87,110 @@ def planned_rows(
     *,
     item: str,
     alpha: float,
-    margin: float,
+    margins: Mapping[str, float],
 ) -> Iterator[Row]:
     """Yield the planned contrasts, paired by seed: one stream of training data for all.
 
-    The family are the tests of one hypothesis.
+    Args:
+        found: Runs.
+        tasks: Tasks that were run.
+        planned: Hypotheses; members of architectures that were not run are left out.
+        item: Item of the rows.
+        alpha: Level of the tests.
+        margins: Metric -> equivalence margin.
     """
     for plan in planned:
-        members = []
-        for task in tasks:
-            if plan.task not in (None, task):
-                continue
-            part = trained_runs(found, task)
-            wide = part.pivot_table(index="seed", columns="architecture", values="accuracy")
-            if not {*plan.treatment, *plan.control} <= {*wide.columns}:
-                continue
-            treatment = wide[list(plan.treatment)].mean(axis=1)
-            control = wide[list(plan.control)].mean(axis=1)
-            contrast = paired_contrast(
-                treatment.to_numpy(), control.to_numpy(), margin=margin, alpha=alpha
-            )
-            members.append((task, part["device"].iloc[0], contrast))
-        corrected = correct_family([contrast for *_, contrast in members])
-        for (task, device, _), contrast in zip(members, corrected, strict=True):
+        rows = []
+        for task in plan.tasks or tasks:
+            for condition in plan.conditions:
+                part = found[(found["task"] == task) & (found["condition"] == condition)]
+                if part.empty or plan.metric not in part:
+                    continue
+                wide = part.pivot_table(index="seed", columns="architecture", values=plan.metric)
+                labels = {
+                    "task": task,
+                    "condition": condition,
+                    "metric": plan.metric,
+                    "device": part["device"].iloc[0],
+                }
+                for members in plan.members:
+                    if {*members[0], *members[1]} <= {*wide.columns}:
+                        contrast = _planned(wide, members, plan, margins[plan.metric], alpha)
+                        rows.append((labels, members, contrast))
+        corrected = correct_family([contrast for *_, contrast in rows])
+        for (labels, (treatment, control), _), contrast in zip(rows, corrected, strict=True):
             yield contrast_row(
                 contrast,
+                **labels,
                 item=item,
                 contrast=plan.name,
-                task=task,
-                condition=TRAINED,
-                model="",
-                treatment="+".join(plan.treatment),
-                control="+".join(plan.control),
-                metric="accuracy",
+                model="+".join(treatment),
+                treatment="+".join(treatment),
+                control="+".join(control),
                 provenance="measured",
-                device=device,
             )
+
+
+def _planned(
+    wide: pd.DataFrame, members: tuple[Group, Group], plan: Planned, margin: float, alpha: float
+) -> Contrast:
+    """Return one member: mean of the treatments against mean of the controls, by seed."""
+    values = np.log(wide) if plan.logs else wide
+    sides = [values[list(group)].mean(axis=1).to_numpy() for group in members]
+    if plan.logs:
+        sides = [np.exp(side) for side in sides]
+    return paired_contrast(
+        *sides, scale="log_ratio" if plan.logs else "difference", margin=margin, alpha=alpha
+    )
+
+
+def solver_contrast_rows(
+    found: pd.DataFrame,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    *,
+    item: str,
+    alpha: float,
+    margin: float,
+) -> Iterator[Row]:
+    """Yield accuracy minus that of a solver on the same sequences, by architecture.
+
+    Intervals are simultaneous (Bonferroni over the architectures), so that one of them may be
+    picked by what it shows.
+
+    Args:
+        found: Runs under the training condition.
+        names: Architectures.
+        metrics: Columns of such differences, such as `above_greedy`.
+        item: Item of the rows.
+        alpha: Level of the family.
+        margin: Equivalence margin of an accuracy.
+    """
+    for metric in metrics:
+        if metric not in found:
+            continue
+        for task, part in found.dropna(subset=metric).groupby("task", sort=False):
+            wide = columns_of(part, metric, names)
+            for name in wide.columns:
+                contrast = paired_contrast(
+                    wide[name].to_numpy(),
+                    np.zeros(len(wide)),
+                    margin=margin,
+                    alpha=alpha / len(wide.columns),
+                )
+                yield contrast_row(
+                    contrast,
+                    item=item,
+                    contrast=metric,
+                    task=task,
+                    condition=TRAINED,
+                    model=name,
+                    treatment=name,
+                    control=metric.removeprefix("above_"),
+                    metric="accuracy",
+                    provenance="measured",
+                    device=part["device"].iloc[0],
+                )
 
 
 def variance_rows(
@@ -139,9 +205,10 @@ def variance_rows(
     """Yield architecture, task and interaction: F of type II, and p of permuted labels.
 
     Accuracies near a floor or a ceiling are neither normal nor of one variance: the permutation of
-    architectures within tasks is the test, F its statistic. The estimate is the partial eta
-    squared; omega squared stands in `share`. Tasks differ in kind, so that only architecture and
-    interaction are permuted. `p_hc3` is that of a Wald test which allows a variance to each cell.
+    architectures within task and seed is the test, F its statistic. That of the architecture asks
+    whether it matters on any task. The estimate is the partial eta squared. Tasks differ in kind,
+    so that only architecture and interaction are permuted. `p_hc3` is that of a Wald test which
+    allows a variance to each cell; there is none where a cell has no variance.
     """
     part = pd.concat([trained_runs(found, task) for task in tasks])
     part = part[part["architecture"].isin(names)]
@@ -167,6 +234,7 @@ def variance_rows(
         task,
         rng=np.random.default_rng(seed),
         permutations=_PERMUTATIONS,
+        blocks=part["seed"].to_numpy(),
     )
     mean_square = anova.residual_sum_sq / anova.residual_df
     total = anova.residual_sum_sq + sum(effect.sum_sq for effect in anova.effects)
@@ -178,10 +246,10 @@ def variance_rows(
         yield labels | {
             "contrast": f"anova_{effect.name.replace(' ', '_')}",
             "task": "all",
-            "test": f"{_PERMUTATIONS} permutations within tasks of "
+            "test": f"{_PERMUTATIONS} permutations within task and seed of "
             f"F({effect.df}, {anova.residual_df})",
             "estimate": effect.eta_sq_partial,
-            "share": omega,
+            "omega_squared": omega,
             "statistic": effect.f,
             "p_raw": p,
             "p_holm": float(corrected),

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, runs, statistics
+from seqlab.studies.archbench.analysis.frames import (
+    CORRECTED,
+    NOT_RUN,
+    Row,
+    missing_rows,
+    runs,
+    statistics,
+)
 from seqlab.studies.archbench.analysis.generalisation import half_level_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
@@ -26,10 +33,7 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
                 "condition": TRAINED,
                 "treatment": "all",
                 "metric": CORRECTED,
-                "provenance": "not_run",
-                "n": 0,
-                "verdict": "not_run",
-                "reason": "laptop budget",
+                **NOT_RUN,
             }
             for name in levels.trained
             if name not in spec.tasks
@@ -44,4 +48,5 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
             seed=spec.seed,
             alpha=spec.alpha,
         )
+    rows += missing_rows(found, spec.wanted, contrast="mean", item=item)
     return statistics(rows)

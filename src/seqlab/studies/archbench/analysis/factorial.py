@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import Row, contrast_row, trained_runs
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
+from seqlab.studies.archbench.analysis.generalisation import unless_learned
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 WITH, WITHOUT = "all", "none"
@@ -21,16 +22,20 @@ def factorial_rows(
     item: str,
     alpha: float,
     margin: float,
+    learned: float,
 ) -> Iterator[Row]:
     """Yield effects of the convolution, mixers against `control`, and their interactions.
 
-    All are paired by seed. The contrasts of one kind on one task are a family.
+    All are paired by seed. The contrasts of one kind on one task are a family. Where neither of two
+    mixers has learned the task with convolutions, nothing tells them apart, and rows that compare
+    mixers are not evaluable.
     """
     for task in tasks:
         part = trained_runs(found, task)
         if part.empty:
             continue
         wide = part.pivot_table(index="seed", columns=["architecture", "local"], values="accuracy")
+        reached = part[part["local"] == WITH].groupby("architecture")[CORRECTED].mean()
         families = _families(wide, control)
         for kind, members in families.items():
             contrasts = [
@@ -40,7 +45,11 @@ def factorial_rows(
             for (treatment, against, *_), contrast in zip(
                 members, correct_family(contrasts), strict=True
             ):
-                yield _row(kind, task, treatment, against, contrast, part, item)
+                row = _row(kind, task, treatment, against, contrast, part, item)
+                if kind != "convolution":
+                    best = float(reached[[row["model"], control]].max())
+                    row |= unless_learned(best, learned)
+                yield row
 
 
 _Member = tuple[str, str, pd.Series, pd.Series]

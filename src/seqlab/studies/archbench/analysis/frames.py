@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,28 @@ EXTRA = (
     "least",
     "most",
     "share",
+    "steps",
+    "omega_squared",
     "rank",
     "distance",
     "p_hc3",
+    "p_exchange",
+    "exchange_floor",
 )
 STATISTICS = [*LABELS, "provenance", "device", *CONTRAST_COLUMNS, *EXTRA]
 # Accuracy above the floor, as a share of what is above it.
 CORRECTED = "corrected"
-SOLVERS = ("floor", "ceiling", "greedy")
-# Accuracy minus that of the greedy solver.
-ABOVE_GREEDY = "above_greedy"
+SOLVERS = ("floor", "ceiling", "greedy", "alone")
+# Accuracy minus that of a solver.
+ABOVE_GREEDY, ABOVE_ALONE = "above_greedy", "above_alone"
+# What was cut at this scale; an overlay of the settings runs it.
+NOT_RUN = {
+    "provenance": "not_run",
+    "n": 0,
+    "verdict": "not_run",
+    "reason": "laptop budget; an overlay that adds it to the settings runs it",
+}
+GLITCH_RATE = "glitch_rate"
 Row = dict[str, Any]
 
 
@@ -48,9 +60,9 @@ def statistics(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def runs(observations: pd.DataFrame, solvers: pd.DataFrame) -> pd.DataFrame:
     """Return one row per run and tested condition, one column per metric.
 
-    Adds what solvers measured (`floor`, `ceiling`, `greedy` where there is one), `corrected`
-    accuracy, `above_greedy`, `perplexity`, and from the training of the run what it took (`cpu_s`,
-    `state_bytes`, `steps_to_90`, ...).
+    Adds what solvers measured (`SOLVERS`, where there are such), `corrected` accuracy, what is
+    above those of a task (`above_greedy`, `above_alone`), `perplexity`, and from the training of
+    the run what it took (`cpu_s`, `state_bytes`, `steps_to_90`, ...).
     """
     keys = ["task", "architecture", "local", "seed", "device"]
     wide = observations.pivot_table(
@@ -67,14 +79,34 @@ def runs(observations: pd.DataFrame, solvers: pd.DataFrame) -> pd.DataFrame:
     )
     found[CORRECTED] = (found["accuracy"] - found["floor"]) / (1 - found["floor"])
     found["perplexity"] = np.exp(found["nll"])
-    if "greedy" in found:
-        found[ABOVE_GREEDY] = found["accuracy"] - found["greedy"]
+    for above in (ABOVE_GREEDY, ABOVE_ALONE):
+        solver = above.removeprefix("above_")
+        if solver in found:
+            found[above] = found["accuracy"] - found[solver]
     return found
 
 
 def trained_runs(found: pd.DataFrame, task: str) -> pd.DataFrame:
     """Return the runs of a task under its training condition."""
     return found[(found["task"] == task) & (found["condition"] == TRAINED)]
+
+
+def missing_rows(
+    found: pd.DataFrame, wanted: Sequence[str], *, contrast: str, item: str
+) -> Iterator[Row]:
+    """Yield a row for each architecture that was not run, so that none is silently left out."""
+    for name in wanted:
+        if not (found["architecture"] == name).any():
+            yield {
+                "item": item,
+                "contrast": contrast,
+                "task": "all",
+                "condition": TRAINED,
+                "model": name,
+                "treatment": name,
+                "metric": CORRECTED,
+                **NOT_RUN,
+            }
 
 
 def contrast_row(found: Contrast, **labels: Any) -> Row:

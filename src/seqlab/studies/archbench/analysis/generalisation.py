@@ -11,14 +11,17 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 
-from seqlab.stats.bootstrap import bootstrap_interval
+from seqlab.stats.bootstrap import expanded_level
 from seqlab.stats.contrast import correct_family, paired_contrast
 from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row
-from seqlab.studies.archbench.analysis.means import DESCRIBED, mean_of
+from seqlab.studies.archbench.analysis.means import DESCRIBED, interval_of_mean
 from seqlab.studies.archbench.distances import ACCURACY, DISTANCE
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 _RESAMPLES = 2000
+_HALF = 0.5
+# Two points are on every curve of two parameters.
+_LEVELS = 3
 CENSORED = "censored"
 FloatArray = NDArray[np.float64]
 
@@ -30,10 +33,13 @@ def transfer_rows(
     item: str,
     alpha: float,
     margin: float,
+    learned: float,
 ) -> Iterator[Row]:
     """Yield accuracy under every other condition minus that of its reference, paired by seed.
 
-    All conditions of one architecture on one task are a family.
+    Of accuracies above the floor, as a share of what is above it: floors differ between conditions,
+    and who has learned nothing loses nothing but the floor. All conditions of one architecture on
+    one task are a family.
 
     Args:
         found: Runs.
@@ -42,9 +48,11 @@ def transfer_rows(
         item: Item of the rows.
         alpha: Level of the tests.
         margin: Equivalence margin of an accuracy.
+        learned: Where the reference has less than this on average there is nothing to lose, and
+            the row is not evaluable.
     """
     for (task, name, local), part in found.groupby(["task", "architecture", "local"], sort=False):
-        wide = part.pivot_table(index="seed", columns="condition", values="accuracy")
+        wide = part.pivot_table(index="seed", columns="condition", values=CORRECTED)
         others = [condition for condition in wide.columns if condition != TRAINED]
         against = [references.get(str(task), {}).get(c, TRAINED) for c in others]
         contrasts = [
@@ -53,7 +61,7 @@ def transfer_rows(
         ]
         corrected = correct_family(contrasts)
         for condition, reference, contrast in zip(others, against, corrected, strict=True):
-            yield contrast_row(
+            row = contrast_row(
                 contrast,
                 item=item,
                 contrast="transfer",
@@ -62,10 +70,26 @@ def transfer_rows(
                 model=name,
                 treatment=f"{name}-{local}",
                 control=reference,
-                metric="accuracy",
+                metric=CORRECTED,
                 provenance="measured",
                 device=part["device"].iloc[0],
             )
+            yield row | unless_learned(float(wide[reference].mean()), learned)
+
+
+def unless_learned(reached: float, learned: float) -> Row:
+    """Return the verdict of a row about a task that was not learned; nothing where it was.
+
+    Args:
+        reached: Mean accuracy above the floor, as a share of what is above it.
+        learned: Least of it that counts.
+    """
+    if reached >= learned:
+        return {}
+    return {
+        "verdict": "not_evaluable",
+        "reason": f"not learned: {reached:.2f} of what is above the floor, {learned:g} wanted",
+    }
 
 
 def distance_rows(
@@ -106,9 +130,7 @@ def distance_rows(
         }
         for (name, local), part in parts.items():
             for metric in names:
-                interval = bootstrap_interval(
-                    part[metric].to_numpy(), mean_of, rng=rng, resamples=_RESAMPLES, alpha=alpha
-                )
+                interval = interval_of_mean(part[metric].to_numpy(), rng, alpha)
                 yield common | {
                     "contrast": "at_distance",
                     "model": name,
@@ -152,8 +174,8 @@ def half_level_rows(
 ) -> Iterator[Row]:
     """Yield the level at which half of the chance-corrected accuracy is left.
 
-    The fit is a logistic curve of accuracy over log2 of the level; seeds are resampled whole. A
-    curve that does not cross one half within the levels has no such level.
+    The fit is a logistic curve of accuracy over log2 of the level; seeds are resampled whole, and
+    a resample that does not cross one half within the levels lies beyond them on its side.
 
     Args:
         found: Runs.
@@ -170,7 +192,7 @@ def half_level_rows(
     for name, own in part.groupby("architecture", sort=False):
         wide = own.pivot_table(index="seed", columns=over, values=CORRECTED).dropna()
         x = np.log2([levels[str(key)] for key in wide.columns])
-        if len(x) < 2 or wide.empty:
+        if len(wide) < 2:
             continue
         order = np.argsort(x)
         x, curves = x[order], wide.to_numpy()[:, order]
@@ -187,47 +209,54 @@ def half_level_rows(
             "n": len(curves),
             "test": "logistic fit over log2 of the level",
         }
-        mean = curves.mean(0)
-        if not mean.max() > 0.5 > mean.min():
-            side = "above" if mean.min() >= 0.5 else "below"
-            yield row | {"verdict": CENSORED, "reason": f"{side} one half at every level"}
+        if len(x) < _LEVELS:
+            yield row | {
+                "provenance": "not_run",
+                "verdict": "not_run",
+                "reason": f"{len(x)} levels: a curve needs {_LEVELS}",
+            }
             continue
         index = rng.integers(0, len(curves), (_RESAMPLES, len(curves)))
         # Few seeds have few distinct resamples: of five there are 126.
         distinct, which = np.unique(np.sort(index, axis=1), axis=0, return_inverse=True)
-        fitted = np.array([half_level(x, curves[i].mean(0)) for i in distinct])
-        resampled = fitted[which.ravel()]
-        finite = resampled[np.isfinite(resampled)]
-        estimate = half_level(x, mean)
-        row |= {
-            "share": len(finite) / _RESAMPLES,
-            "reason": f"{len(finite)} of {_RESAMPLES} resamples cross one half",
-        }
-        # What most resamples do not have is no estimate.
-        if not math.isfinite(estimate) or len(finite) < _RESAMPLES / 2:
-            yield row | {"verdict": CENSORED}
+        resampled = np.array([half_level(x, curves[i].mean(0)) for i in distinct])[which.ravel()]
+        within = np.isfinite(resampled) & (resampled > 0)
+        row["share"] = float(within.mean())
+        estimate = half_level(x, curves.mean(0))
+        if not 0 < estimate < math.inf:
+            side = "above" if estimate == math.inf else "below"
+            yield row | {"verdict": CENSORED, "reason": f"{side} one half within the levels"}
             continue
-        low, high = np.quantile(finite, [alpha / 2, 1 - alpha / 2])
+        # Ends that are numbers of resamples: between a level and infinity there is no mean.
+        tails = expanded_level(alpha, len(curves))
+        low, high = np.quantile(resampled, [tails / 2, 1 - tails / 2], method="inverted_cdf")
         yield row | {
             "estimate": estimate,
             "ci_low": low,
             "ci_high": high,
             "verdict": DESCRIBED,
+            "reason": f"{within.sum()} of {_RESAMPLES} resamples cross one half within the levels",
         }
 
 
 def half_level(x: ArrayLike, y: ArrayLike) -> float:
-    """Return where a logistic curve of `y` over log2 levels `x` is one half; NaN if nowhere."""
+    """Return where a logistic curve of `y` over log2 levels `x` is one half.
+
+    Infinity where more than half is left at every level, and as little as 0 where at none.
+    """
     log2, values = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    beyond = math.inf if values.mean() > _HALF else 0.0
+    if not values.max() > _HALF > values.min():
+        return beyond
     try:
         (middle, slope), _ = curve_fit(
             falling, log2, values, p0=(float(log2.mean()), 1.0), maxfev=2000
         )
     except RuntimeError:
-        return math.nan
+        return beyond
     # A rising curve has no level from which on more than half is lost.
     inside = slope > 0 and log2.min() - 1 <= middle <= log2.max() + 1
-    return float(2**middle) if inside else math.nan
+    return float(2**middle) if inside else beyond
 
 
 def falling(at: FloatArray, middle: float, slope: float) -> FloatArray:

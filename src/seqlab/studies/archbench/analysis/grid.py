@@ -6,34 +6,30 @@ import pandas as pd
 
 from seqlab.studies.archbench.analysis.affinity import affinity_rows
 from seqlab.studies.archbench.analysis.comparisons import (
-    Planned,
     pair_rows,
     planned_rows,
+    solver_contrast_rows,
     variance_rows,
 )
 from seqlab.studies.archbench.analysis.convergence import convergence_rows
-from seqlab.studies.archbench.analysis.frames import Row, runs, statistics
+from seqlab.studies.archbench.analysis.frames import (
+    ABOVE_ALONE,
+    ABOVE_GREEDY,
+    GLITCH_RATE,
+    Row,
+    runs,
+    statistics,
+)
 from seqlab.studies.archbench.analysis.generalisation import (
     distance_rows,
     half_level_rows,
     transfer_rows,
 )
+from seqlab.studies.archbench.analysis.hypotheses import HYPOTHESES
 from seqlab.studies.archbench.analysis.means import front_rows, mean_rows, solver_rows
-from seqlab.studies.archbench.architectures import BASELINES, MODERN, NINE
+from seqlab.studies.archbench.architectures import CONTROL, NINE
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
-
-CONTROL = "rope"
-_ATTENTION = ("vanilla", "rope")
-_RECURRENT = ("lstm", "gru")
-# The study's expectations, as it stated them before its runs (archbench.md 0).
-HYPOTHESES = (
-    Planned("h0_modern_match_attention", None, MODERN, _ATTENTION),
-    Planned("h1_recall", "mqar", ("rope", "retention", "deltanet"), _RECURRENT),
-    Planned("h2_flip_flop", "flip_flop", ("rwkv7", "gla", "rope"), ("vanilla",)),
-    Planned("h3_knapsack", "knapsack", _ATTENTION, (*_RECURRENT, *MODERN)),
-    Planned("modern_against_baselines", None, MODERN, BASELINES),
-    Planned("recurrent_against_attention", "flip_flop", _RECURRENT, _ATTENTION),
-)
+from seqlab.studies.archbench.tasks_spec import TRAINED
 
 
 def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
@@ -47,12 +43,32 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     rows += variance_rows(nine, tasks, names, item="archbench_table2", alpha=alpha, seed=seed)
     rows += pair_rows(nine, tasks, names, item="archbench_table3", alpha=alpha, margin=margin)
     rows += planned_rows(
-        nine, tasks, HYPOTHESES, item="archbench_table2", alpha=alpha, margin=margin
+        nine,
+        tasks,
+        HYPOTHESES,
+        item="archbench_table2",
+        alpha=alpha,
+        margins={"accuracy": margin, GLITCH_RATE: spec.glitch_margin, "cpu_s": spec.cost_margin},
+    )
+    rows += solver_contrast_rows(
+        nine[nine["condition"] == TRAINED],
+        names,
+        (ABOVE_ALONE, ABOVE_GREEDY),
+        item="archbench_table2",
+        alpha=alpha,
+        margin=margin,
     )
     rows += affinity_rows(nine, tasks, names, item="archbench_table4", alpha=alpha, margin=margin)
-    rows += convergence_rows(nine, tasks, names, CONTROL, item="archbench_table6", alpha=alpha)
+    rows += convergence_rows(
+        nine, tasks, names, CONTROL, item="archbench_table6", alpha=alpha, seed=seed
+    )
     rows += transfer_rows(
-        nine, spec.references, item="archbench_table5", alpha=alpha, margin=margin
+        nine,
+        spec.references,
+        item="archbench_table5",
+        alpha=alpha,
+        margin=margin,
+        learned=spec.learned,
     )
     distances = {task: spec.distances[task] for task in tasks if task in spec.distances}
     rows += distance_rows(

@@ -7,11 +7,18 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from seqlab.stats.bootstrap import bootstrap_interval
+from seqlab.stats.bootstrap import Interval, bootstrap_interval, expanded_level
 from seqlab.stats.contrast import DEGENERATE
 from seqlab.stats.paired import IDENTICAL
 from seqlab.stats.pareto import non_dominated
-from seqlab.studies.archbench.analysis.frames import ABOVE_GREEDY, CORRECTED, Row, trained_runs
+from seqlab.studies.archbench.analysis.frames import (
+    ABOVE_ALONE,
+    ABOVE_GREEDY,
+    CORRECTED,
+    Row,
+    trained_runs,
+)
+from seqlab.studies.archbench.architectures import GROUPS
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # An architecture has solved a task in a run that is at least this accurate.
@@ -22,6 +29,7 @@ MEASURED = (
     "accuracy",
     CORRECTED,
     "legal_accuracy",
+    ABOVE_ALONE,
     ABOVE_GREEDY,
     "perplexity",
     "cpu_s",
@@ -29,6 +37,7 @@ MEASURED = (
     "glitch_rate",
     "item_f1",
     "value_exact",
+    "value_error",
     "value_ratio",
     "infeasible",
 )
@@ -65,14 +74,14 @@ def mean_rows(found: pd.DataFrame, *, item: str, alpha: float, seed: int) -> Ite
                 "median": float(np.median(values)),
                 "least": float(values.min()),
                 "most": float(values.max()),
-                "verdict": DEGENERATE if np.ptp(values) == 0 else DESCRIBED,
-                "reason": IDENTICAL if np.ptp(values) == 0 else "",
+                "verdict": DESCRIBED,
+                "reason": "",
             }
+            if len(values) > 1 and np.ptp(values) == 0:
+                row |= {"verdict": DEGENERATE, "reason": IDENTICAL}
             if len(values) > 1:
                 row["sd"] = float(values.std(ddof=1))
-                interval = bootstrap_interval(
-                    averaged, mean_of, rng=rng, resamples=_RESAMPLES, alpha=alpha
-                )
+                interval = interval_of_mean(averaged, rng, alpha)
                 row |= {
                     "ci_low": float(back(interval.low)),
                     "ci_high": float(back(interval.high)),
@@ -104,28 +113,42 @@ def front_rows(found: pd.DataFrame, tasks: Sequence[str], *, item: str, seed: in
         points = np.stack(
             (-accuracy.to_numpy()[index].mean(1), cost.to_numpy()[index].mean(1)), axis=-1
         )
-        often = non_dominated(points).mean(0)
+        among = non_dominated(points)
+        often = among.mean(0)
         own = np.stack((-accuracy.mean().to_numpy(), cost.mean().to_numpy()), axis=-1)
         front = non_dominated(own)
         ranks = accuracy.mean().rank(ascending=False, method="average")
+        common = {
+            "item": item,
+            "task": task,
+            "condition": TRAINED,
+            "metric": "accuracy against cpu_s",
+            "provenance": "measured",
+            "device": part["device"].iloc[0],
+            "n": len(accuracy),
+            "test": f"{_FRONT_RESAMPLES} joint resamples of seeds",
+        }
         for place, name in enumerate(accuracy.columns):
-            yield {
-                "item": item,
+            yield common | {
                 "contrast": "front",
-                "task": task,
-                "condition": TRAINED,
                 "model": name,
                 "treatment": name,
-                "metric": "accuracy against cpu_s",
-                "provenance": "measured",
-                "device": part["device"].iloc[0],
-                "n": len(accuracy),
                 "estimate": float(often[place]),
                 "rank": float(ranks[name]),
                 "verdict": "on the front" if front[place] else "dominated",
                 "reason": "",
-                "test": f"{_FRONT_RESAMPLES} joint resamples of seeds",
             }
+        for group, names in GROUPS.items():
+            own = accuracy.columns.isin(names)
+            if own.any():
+                yield common | {
+                    "contrast": "front_of_group",
+                    "model": group,
+                    "treatment": "+".join(accuracy.columns[own]),
+                    "estimate": float(among[:, own].any(1).mean()),
+                    "verdict": DESCRIBED,
+                    "reason": "resamples in which one of them is on the front",
+                }
 
 
 def solver_rows(solvers: pd.DataFrame, tasks: Sequence[str], *, item: str) -> Iterator[Row]:
@@ -153,6 +176,16 @@ def columns_of(found: pd.DataFrame, metric: str, names: Sequence[str]) -> pd.Dat
     return wide[[name for name in names if name in wide]].dropna(axis=1)
 
 
-def mean_of(*samples: np.ndarray, axis: int) -> np.ndarray:
-    """Return the mean of one sample, as `bootstrap_interval` wants it."""
+def interval_of_mean(values: np.ndarray, rng: np.random.Generator, alpha: float) -> Interval:
+    """Return a BCa interval of the mean over runs, of a level expanded for few of them.
+
+    No resample leaves the range of the runs: of three runs even the whole range covers the mean 3
+    times in 4, of five 15 times in 16.
+    """
+    return bootstrap_interval(
+        values, _mean, rng=rng, resamples=_RESAMPLES, alpha=expanded_level(alpha, len(values))
+    )
+
+
+def _mean(*samples: np.ndarray, axis: int) -> np.ndarray:
     return np.asarray(samples[0].mean(axis=axis))

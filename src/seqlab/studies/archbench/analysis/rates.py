@@ -13,7 +13,7 @@ _ITEM = "archbench_table12"
 
 
 def analyse(observations: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per trial and one per choice; `share` is the number of steps of a trial."""
+    """Return one row per trial and one per choice."""
     return statistics(_rows(observations))
 
 
@@ -46,6 +46,6 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                 "condition": trial,
                 "metric": "accuracy",
                 "estimate": reached,
-                "share": values.get("steps"),
+                "steps": values.get("steps"),
                 "verdict": "diverged" if diverged else "",
             }

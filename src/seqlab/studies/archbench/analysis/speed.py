@@ -15,9 +15,6 @@ from seqlab.studies.archbench.analysis.frames import Row, contrast_row, statisti
 from seqlab.studies.archbench.architectures import AGAIN
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
-# Slopes closer to 0 than this are linear cost: over the lengths tested it is a tenth in time.
-_MARGIN = 0.03
-
 
 def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
     """Return mean times, slopes and what identical models differ by, over processes."""
@@ -28,15 +25,17 @@ def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
     twin = table["architecture"] == AGAIN
     timed, again = table[~twin], table[twin]
     same = timed[timed["architecture"] == spec.again]
-    return statistics([*_times(timed), *_noise(again, same), *_slopes(timed, again, spec)])
+    return statistics(
+        [*_times(timed, spec.alpha), *_noise(again, same), *_slopes(timed, again, spec)]
+    )
 
 
-def _times(table: pd.DataFrame) -> Iterator[Row]:
+def _times(table: pd.DataFrame, alpha: float) -> Iterator[Row]:
     for (name, length), part in table.groupby(["architecture", "length"], sort=False):
         logs = np.log(part["value"].to_numpy(dtype=float))
         half = np.nan
         if len(logs) > 1:
-            half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+            half = stats.t.ppf(1 - alpha / 2, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
         yield _labels(part, "time", name, f"T{length}") | {
             "n": len(logs),
             "estimate": float(np.exp(logs.mean())),
@@ -70,7 +69,11 @@ def _slopes(table: pd.DataFrame, again: pd.DataFrame, spec: AnalyseSpec) -> Iter
     noise = noise_floor(np.exp(_slope(again)), np.exp(slopes[spec.again])).mean_limit
     contrasts = [
         paired_contrast(
-            slope, np.zeros_like(slope), margin=_MARGIN, noise_limit=noise, alpha=spec.alpha
+            slope,
+            np.zeros_like(slope),
+            margin=spec.slope_margin,
+            noise_limit=noise,
+            alpha=spec.alpha,
         )
         for slope in slopes.values()
     ]

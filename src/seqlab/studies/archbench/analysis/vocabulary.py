@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from seqlab.stats.contrast import correct_family, independent_contrast
-from seqlab.studies.archbench.analysis.frames import Row, contrast_row, runs, statistics
+from seqlab.studies.archbench.analysis.frames import (
+    Row,
+    contrast_row,
+    missing_rows,
+    runs,
+    statistics,
+)
 from seqlab.studies.archbench.analysis.generalisation import transfer_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
@@ -20,8 +26,11 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     """Return means, what other ids cost each model, and tasks against each other."""
     found = runs(observations, solvers)
     rows: list[Row] = [*mean_rows(found, item=_ITEM, alpha=spec.alpha, seed=spec.seed)]
-    rows += transfer_rows(found, {}, item=_ITEM, alpha=spec.alpha, margin=spec.margin)
+    rows += transfer_rows(
+        found, {}, item=_ITEM, alpha=spec.alpha, margin=spec.margin, learned=spec.learned
+    )
     rows += _against(found, spec)
+    rows += missing_rows(found, spec.wanted, contrast="transfer", item=_ITEM)
     return statistics(rows)
 
 
@@ -34,7 +43,8 @@ def _against(found: pd.DataFrame, spec: AnalyseSpec) -> Iterator[Row]:
         members = []
         for condition, part in own.groupby("condition", sort=False):
             values = {str(task): rows["accuracy"] for task, rows in part.groupby("task")}
-            # Subsets are another law: only these two differ by their embeddings alone.
+            # Subsets are another law. These two differ by their embeddings, and by the learning
+            # rates that suit them.
             for a, b in [(FROZEN, LEARNED)] if {FROZEN, LEARNED} <= {*values} else []:
                 both = independent_contrast(
                     values[a].to_numpy(), values[b].to_numpy(), margin=spec.margin, alpha=spec.alpha

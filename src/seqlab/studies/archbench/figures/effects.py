@@ -1,4 +1,4 @@
-"""Standardised differences of accuracy from the control, one panel per task."""
+"""Differences of accuracy from the control with their Hedges g, one panel per task."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import forest, panel_note
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
-
-CONTROL = "rope"
+from seqlab.studies.archbench.architectures import CONTROL
 
 
 def drawn(statistics: pd.DataFrame) -> pd.DataFrame:

@@ -93,5 +93,13 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
             color=seen["color"],
             label=wording.architecture(row["architecture"]),
         )
+        if cost == "cpu_s" and row["on_front"]:
+            ax.annotate(
+                wording.architecture(row["architecture"]),
+                (row[cost], row["accuracy"]),
+                xytext=(3, -7),
+                textcoords="offset points",
+                color=seen["color"],
+            )
     ax.set_xscale("log")
     plain_log_axis(ax.xaxis)

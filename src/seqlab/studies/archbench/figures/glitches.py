@@ -1,9 +1,10 @@
-"""Share of flip-flop reads that are answered wrongly, or what it can be at most."""
+"""Share of flip-flop reads that a run answers wrongly, or what it can be at most."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy import stats
@@ -16,52 +17,41 @@ from seqlab.studies.archbench import wording
 _RULE_OF_THREE = 3.0
 _TASK = "flip_flop"
 _COLUMNS = 3
+_SPREAD = 0.6
 
 
-def drawn(
-    observations: pd.DataFrame,
-    panels: Mapping[str, Mapping[str, list[str]]],
-    labels: Mapping[str, Mapping[str, str]],
-) -> pd.DataFrame:
-    """Return per condition and architecture the reads and glitches of all seeds, with intervals.
+def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return reads and glitches of every run under every condition, with Wilson's interval.
 
-    Wilson's interval of the reads; seeds are further apart than that where training differs, which
-    the runs, drawn beside it, show.
+    All runs answer the same stored reads, so that reads of several runs are not pooled.
 
     Args:
         observations: Of the grid.
-        panels: Title -> task -> conditions; those of flip-flop are drawn, each once.
-        labels: Task -> condition -> its law in short.
+        labels: Condition of flip-flop -> its law in short, in the order of the panels.
     """
-    named = [c for panel in panels.values() for c in panel.get(_TASK, [])]
-    conditions = list(dict.fromkeys(named))
-    wide = (
-        observations[(observations["task"] == _TASK) & observations["condition"].isin(conditions)]
-        .pivot_table(index=["condition", "architecture", "seed"], columns="metric", values="value")
-        .reset_index()
+    own = observations[
+        (observations["task"] == _TASK) & observations["metric"].isin(["glitches", "queries"])
+    ]
+    keys = ["condition", "architecture", "seed"]
+    wide = own.pivot_table(index=keys, columns="metric", values="value").reset_index()
+    wide = wide[wide["condition"].isin([*labels])].astype({"glitches": int, "queries": int})
+    intervals = [
+        stats.binomtest(wrong, reads).proportion_ci(method="wilson")
+        for wrong, reads in zip(wide["glitches"], wide["queries"], strict=True)
+    ]
+    place = wide["condition"].map([*labels].index)
+    return (
+        wide.assign(
+            label=wide["condition"].map(labels),
+            rate=wide["glitches"] / wide["queries"],
+            low=[interval.low for interval in intervals],
+            high=[interval.high for interval in intervals],
+            ceiling=(_RULE_OF_THREE / wide["queries"]).where(wide["glitches"] == 0),
+            place=place,
+        )
+        .rename(columns={"queries": "reads"})
+        .sort_values(["place", "architecture", "seed"], ignore_index=True)
     )
-    rows = []
-    for condition in conditions:
-        for name, part in wide[wide["condition"] == condition].groupby("architecture", sort=False):
-            wrong, reads = int(part["glitches"].sum()), int(part["queries"].sum())
-            interval = stats.binomtest(wrong, reads).proportion_ci(method="wilson")
-            rows.append(
-                {
-                    "condition": condition,
-                    "label": labels[_TASK][condition],
-                    "architecture": name,
-                    "n": len(part),
-                    "reads": reads,
-                    "glitches": wrong,
-                    "rate": wrong / reads,
-                    "low": interval.low,
-                    "high": interval.high,
-                    "ceiling": _RULE_OF_THREE / reads if wrong == 0 else float("nan"),
-                    "least": float((part["glitches"] / part["queries"]).min()),
-                    "most": float((part["glitches"] / part["queries"]).max()),
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
@@ -72,6 +62,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         scale: Scale of the runs.
     """
     conditions = [*dict.fromkeys(data["condition"])]
+    names = wording.in_order([*data["architecture"].unique()])
+    seeds = data["seed"].nunique()
     with style():
         columns = min(_COLUMNS, len(conditions))
         lines = -(-len(conditions) // columns)
@@ -81,23 +73,23 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             unused.set_visible(False)
         for ax, condition in zip(axes.ravel(), conditions, strict=False):
             own = data[data["condition"] == condition]
-            names = wording.in_order([*own["architecture"]])
             for place, name in enumerate(names):
-                row = own[own["architecture"] == name].iloc[0]
+                runs = own[own["architecture"] == name].sort_values("rate")
                 color = wording.look_of(name)["color"]
-                if row["glitches"] == 0:
-                    ax.plot(row["ceiling"], place, "<", color=color, markerfacecolor="white")
-                    continue
-                ax.hlines(
-                    place, max(row["least"], row["rate"] * 1e-3), row["most"], color=color, lw=0.7
+                at = place + np.linspace(-_SPREAD / 2, _SPREAD / 2, len(runs))
+                clean = runs["glitches"].to_numpy() == 0
+                ax.plot(
+                    runs["ceiling"][clean], at[clean], "<", color=color, markerfacecolor="white"
                 )
-                ax.hlines(place, row["low"], row["high"], color=color, lw=2.2)
-                ax.plot(row["rate"], place, "o", color=color)
+                ax.plot(runs["rate"][~clean], at[~clean], "o", color=color, markersize=2.5)
+                ax.hlines(
+                    at[~clean], runs["low"][~clean], runs["high"][~clean], color=color, lw=0.7
+                )
             ax.set_xscale("log")
             ax.set_yticks(range(len(names)), [wording.architecture(n) for n in names])
             ax.set_ylim(len(names) - 0.4, -0.6)
             ax.set_title(own["label"].iloc[0], loc="left")
-            panel_note(ax, n=int(own["n"].min()), interval="Wilson; thin: runs", scale=scale)
+            panel_note(ax, n=seeds, interval="Wilson, each run", scale=scale)
         plain_log_axis(axes[0, 0].xaxis, each=(1.0,))
         for place, ax in enumerate(axes.ravel()[: len(conditions)]):
             # The last panel of each column has the axis: below it there may be none.

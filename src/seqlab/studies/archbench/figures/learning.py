@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqlab.plots.primitives import panel_note
+from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.architectures import BASELINES
@@ -90,6 +90,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                 ax.set_title(f"{wording.task(task)}, {group}", loc="left")
                 panel_note(ax, n=int(own["n"].min()), interval="quartiles", scale=scale)
         for ax in axes[-1]:
+            ax.set_xscale("log")
+            plain_log_axis(ax.xaxis)
             ax.set_xlabel("training steps")
         for row in axes:
             row[0].set_ylabel("validation accuracy")

@@ -11,10 +11,12 @@ from seqlab.data.knapsack import (
     Instances,
     KnapsackIds,
     KnapsackLaw,
+    alone_sets,
     best_sets,
     decode,
     draw_instances,
     encode,
+    fractional_values,
     greedy_sets,
     repaired,
 )
@@ -41,17 +43,22 @@ class Knapsack(Problem):
     def solvers(
         self, condition: KnapsackCondition, batch: Batch, rng: np.random.Generator
     ) -> dict[str, float]:
-        """Return accuracies over items; the floor says of all items what holds of most."""
-        instances = decode(batch, self.ids)
+        """Return accuracies over items, and of greedy and cut items those of whole answers.
+
+        The floor says of all items what holds of most; `alone` looks at no item but the one asked.
+        """
+        instances, law = decode(batch, self.ids), KnapsackLaw(**condition.model_dump())
         best, greedy = best_sets(instances), greedy_sets(instances)
-        taken = float((_masks(batch) == best).mean())
+        worth = instances.worth(best)
         return {
             "floor": max(float(best.mean()), 1 - float(best.mean())),
-            "ceiling": taken,
+            "ceiling": float((_masks(batch) == best).mean()),
             "all_skip": 1 - float(best.mean()),
+            "alone": float((alone_sets(instances, law, rng) == best).mean()),
             "greedy": float((greedy == best).mean()),
             "greedy_exact": float((greedy == best).all(1).mean()),
-            "greedy_value": float((instances.worth(greedy) == instances.worth(best)).mean()),
+            "greedy_value": float((instances.worth(greedy) == worth).mean()),
+            "fractional_value": float((fractional_values(instances) == worth).mean()),
         }
 
     def weights(self, batch: Batch) -> np.ndarray:

@@ -21,6 +21,6 @@ def draw_glitches(
     csv: Out,
 ) -> None:
     """Draw the figure, and write exactly what is drawn."""
-    data = drawn(read_table(observations), spec.panels, spec.labels)
+    data = drawn(read_table(observations), spec.labels["flip_flop"])
     save_figure(draw(data, scale=spec.scale), pdf, png)
     save_drawn_data(data, csv)
