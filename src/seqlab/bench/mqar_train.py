@@ -1,7 +1,8 @@
 """Training steps of our RoPE model on associative recall, against plain PyTorch of the same widths.
 
 Input: batches of MQAR (64 sequences of 64 tokens, 8 pairs, 256 ids), one thread, fp32. Ours: a
-whole update of the training loop (forward, backward, clipping, AdamW). Peer:
+whole update of the training loop (forward, backward, clipping, AdamW), in which the last MLP sees
+the supervised positions alone, as the head does. Peer:
 `nn.TransformerEncoder` with a causal mask, norm first, learned positions, an MLP of as many
 parameters, an embedding tied with the head, which sees the supervised positions alone,
 `clip_grad_norm_` and `torch.optim.AdamW`. It computes another function, so nothing is compared:

@@ -110,11 +110,22 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config.width, inner)
 
     def forward(
-        self, hidden: Tensor, memory: Memory | None, start: int, first: Tensor | None
+        self,
+        hidden: Tensor,
+        memory: Memory | None,
+        start: int,
+        first: Tensor | None,
+        at: Tensor | None = None,
     ) -> Mixed:
-        """Return the residual stream (B, T, D) after mixer and MLP; see `Mixer.forward`."""
+        """Return the residual stream (B, T, D) after mixer and MLP; see `Mixer.forward`.
+
+        Where `at` (B, T) says which positions are wanted, those alone (N, D): nothing else needs
+        the MLP of a last layer.
+        """
         mixed = self.mixer(self.mixer_norm(hidden), memory, start, first)
         hidden = hidden + mixed.output
+        if at is not None:
+            hidden = hidden[at]
         return Mixed(hidden + self.mlp(self.mlp_norm(hidden)), mixed.memory, mixed.first)
 
 
@@ -141,12 +152,15 @@ class SequenceModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config, layer, inner) for layer in range(config.layers))
         self.norm = RMSNorm(config.width, NORM_EPSILON)
 
-    def forward(self, input_ids: Tensor, state: SequenceState | None = None) -> Tensor:
+    def forward(
+        self, input_ids: Tensor, state: SequenceState | None = None, at: Tensor | None = None
+    ) -> Tensor:
         """Return the last hidden states (B, T, D) of tokens (B, T); `head` scores them.
 
         Args:
             input_ids: Tokens.
             state: Where to continue from; advanced to after the last token.
+            at: (B, T) true at the N positions whose states are wanted, (N, D); all unless told.
 
         Raises:
             UserError: A learned position is needed that there is not.
@@ -160,9 +174,11 @@ class SequenceModel(nn.Module):
         elif self.config.architecture == "vanilla_sin":
             size = self.config.embedding_std
             hidden = hidden + sinusoids(start, input_ids.shape[1], hidden, size)
-        first = None
-        for block, memory in zip(self.layers(), before or [None] * len(self.blocks), strict=True):
-            hidden, kept, first = block(hidden, memory, start, first)
+        first, last = None, len(self.blocks) - 1
+        memory_of = before or [None] * len(self.blocks)
+        for layer, (block, memory) in enumerate(zip(self.layers(), memory_of, strict=True)):
+            wanted = at if layer == last else None
+            hidden, kept, first = block(hidden, memory, start, first, wanted)
             memories.append(kept)
         if state is not None:
             state.length, state.memories = start + input_ids.shape[1], memories

@@ -34,15 +34,15 @@ def as_tensors(batch: Batch, weights: np.ndarray | None = None) -> dict[str, Ten
 def answers_loss(model: nn.Module, batch: Mapping[str, Tensor], _step: int) -> Loss:
     """Return the weighted mean cross-entropy of the answers in nats.
 
-    The head sees the queried positions alone: with a large vocabulary all others cost more than the
-    rest of the model.
+    Head and last MLP see the queried positions alone: with a large vocabulary all others cost more
+    than the rest of the model.
 
     Args:
         model: A `SequenceModel`.
         batch: `input_ids` and `labels` (B, T) int64, and, where answers count unequally, `weights`.
     """
     asked = batch["labels"] >= 0
-    hidden = model(batch["input_ids"])[asked]
+    hidden = model(batch["input_ids"], at=asked)
     each = functional.cross_entropy(
         _head(model, hidden).float(), batch["labels"][asked], reduction="none"
     )
@@ -82,7 +82,7 @@ def answer(
                     torch.from_numpy(part[first : first + rows]).to(device)
                     for part in (batch.input_ids, batch.labels)
                 )
-                logits = _head(model, model(ids)[labels >= 0]).double()
+                logits = _head(model, model(ids, at=labels >= 0)).double()
                 wanted = labels[labels >= 0]
                 nll.append(functional.cross_entropy(logits, wanted, reduction="none").cpu())
                 predictions.append(logits.argmax(-1).cpu())

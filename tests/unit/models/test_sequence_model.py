@@ -112,6 +112,18 @@ def test_logits_are_not_rounded_by_autocast() -> None:
     torch.testing.assert_close(logits, hidden @ made.embeddings.weight.T)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_wanted_positions_alone_have_the_same_states_and_gradients(architecture: str) -> None:
+    made, ids = model(architecture, torch.float64), tokens(20)
+    at = torch.rand(ids.shape, generator=torch.Generator().manual_seed(2)) < 0.3
+    some, every = made(ids, at=at), made(ids)[at]
+    torch.testing.assert_close(some, every, rtol=1e-12, atol=1e-12)
+    parameters = [p for p in made.parameters() if p.requires_grad]
+    both = [torch.autograd.grad(x.square().sum(), parameters) for x in (some, every)]
+    for ours, theirs in zip(*both, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(("architecture", "local"), FORMS)
 def test_later_tokens_do_not_reach_earlier_outputs(architecture: str, local: LocalMixing) -> None:
     made, ids = model(architecture, local=local), tokens()
