@@ -31,7 +31,7 @@ class Needs(Spec):
     device: str | None = setting("Part of the device's name, such as A100.", default=None)
     model: str | None = setting("Name of the model.", default=None)
     data: str | None = setting("Name of the data set.", default=None)
-    scale: str | None = setting(
+    scale: Literal["ci", "laptop", "paper"] | None = setting(
         "Scale of the runs: sizes and levels that were published.", default=None
     )
 
@@ -116,7 +116,7 @@ class Claim(Spec):
     )
     statement: str = setting("The claim in one sentence.")
     published: list[Published] = setting("Values as printed.", default=[])
-    needs: Needs = setting("What the machine must have.", default=Needs())
+    needs: Needs = setting("What must be at hand.", default=Needs())
     estimand: Estimand | None = setting("What tests it.", default=None)
     rule: Rule | None = setting("What decides.", default=None)
     not_evaluable: str | None = setting("Why no data could decide it.", default=None)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from seqlab.bench.harness import Plan, compare
 from seqlab.kernels import chunked, recurrences
+from seqlab.kernels.recurrences import Form
 
 BATCH, HEADS, WIDTH = 8, 2, 64
 LENGTHS = (64, 256, 1024, 4096)
@@ -33,8 +34,7 @@ ATTENTION = "attention (another function)"
 
 _NAME = "mixers"
 _SEED = 0
-_Form = Callable[..., tuple[Tensor, Tensor]]
-FORMS: dict[str, tuple[_Form, _Form]] = {
+FORMS: dict[str, tuple[Form, Form]] = {
     "retention": (chunked.chunked_decayed, recurrences.decayed_recurrence),
     "gla": (chunked.chunked_gated, recurrences.gated_recurrence),
     "deltanet": (chunked.chunked_delta, recurrences.delta_recurrence),
@@ -104,13 +104,13 @@ def inputs(form: str, length: int) -> list[Tensor]:
     return [tensor.requires_grad_() for tensor in made]
 
 
-def _both(form: _Form, tensors: list[Tensor]) -> list[Tensor]:
+def _both(form: Form, tensors: list[Tensor]) -> list[Tensor]:
     """Return the output and the gradients of its sum."""
     output, _ = form(*tensors)
     return [output.detach(), *torch.autograd.grad(output.sum(), tensors)]
 
 
-def _indexed(stepwise: _Form, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+def _indexed(stepwise: Form, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Run a recurrence with its full inputs indexed at each step."""
     outputs, state = [], None
     for t in range(tensors[0].shape[2]):

@@ -17,7 +17,10 @@ from seqlab.kernels import chunked, recurrences, recurrences_fla
 from seqlab.kernels.recurrences import Form, in_full_precision
 
 Backend = Literal["chunked", "fla"]
-_Name = Literal["decayed", "gated", "delta", "gated_delta", "generalized_delta"]
+_STEPS: dict[str, Form] = {
+    name: in_full_precision(getattr(recurrences, f"{name}_recurrence"))
+    for name in ("decayed", "gated", "delta", "gated_delta", "generalized_delta")
+}
 
 
 def resolve_backend(device: torch.device, dtype: torch.dtype) -> Backend:
@@ -68,11 +71,11 @@ def generalized_delta(
     return _form("generalized_delta", v)(q, k, v, a, b, g, state)
 
 
-def _form(name: _Name, v: Tensor) -> Form:
+def _form(name: str, v: Tensor) -> Form:
     """Return what computes a recurrence of values (B, H, T, W)."""
     if v.shape[2] == 1:
         # A chunk would pad the token and solve a system of one unknown.
-        return in_full_precision(getattr(recurrences, f"{name}_recurrence"))
+        return _STEPS[name]
     if resolve_backend(v.device, v.dtype) == "fla":
         return getattr(recurrences_fla, f"fla_{name}")
     return getattr(chunked, f"chunked_{name}")

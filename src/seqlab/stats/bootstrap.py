@@ -155,7 +155,12 @@ def _bca_tails(
         return tails, "the jackknife has no finite spread"
     acceleration = float((centred**3).sum()) / (6 * spread**1.5)
     bias = float(ndtri(share))
-    shifted = bias + ndtri(tails)
+    # Symmetric, from the lower tail: one minus a tail of few units rounds to 1, and its quantile to
+    # infinity.
+    reach = -float(ndtri(tails[0]))
+    shifted = bias + np.array([-reach, reach])
+    if (1 - acceleration * shifted <= 0).any():
+        return tails, "the acceleration turns a tail around"
     return ndtr(bias + shifted / (1 - acceleration * shifted)), ""
 
 

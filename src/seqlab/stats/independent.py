@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import chain, combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 from seqlab.stats.paired import IDENTICAL, hedges_factor
+from seqlab.stats.splits import share_at_least, splits
 
 FloatArray = NDArray[np.float64]
 
@@ -114,28 +113,25 @@ class Exchange:
     floor: float
 
 
-def exchange_test(a: ArrayLike, b: ArrayLike) -> Exchange:
+def exchange_test(a: ArrayLike, b: ArrayLike, rng: np.random.Generator) -> Exchange:
     """Count the splits of two pooled samples whose means are as far apart as theirs.
 
     Args:
         a: Shape (n,), finite.
-        b: Shape (m,), finite; C(n + m, n) splits are counted, one by one.
+        b: Shape (m,), finite.
+        rng: Source of splits where there are too many to count.
     """
     first, second = (np.asarray(values, dtype=np.float64) for values in (a, b))
     pooled = np.concatenate((first, second))
-    splits = comb(pooled.size, first.size)
-    members = np.fromiter(
-        chain.from_iterable(combinations(range(pooled.size), first.size)),
-        dtype=np.int64,
-        count=splits * first.size,
-    ).reshape(splits, first.size)
-    sums = pooled[members].sum(1)
+    groups, complete = splits(pooled.size, first.size, rng)
+    sums = groups @ pooled
     # The mean of the rest follows from the sum of all.
     far = np.abs(sums / first.size - (pooled.sum() - sums) / second.size)
-    own = abs(first.mean() - second.mean())
-    # Equal splits differ by rounding alone.
-    p = float((far >= own * (1 - 1e-9)).mean())
-    return Exchange(p, (2 if first.size == second.size else 1) / splits)
+    own = abs(float(first.mean() - second.mean()))
+    p = share_at_least(far, own, complete, 1e-12 * float(np.abs(pooled).sum()))
+    # Of equally large samples the opposite split is always as far apart.
+    least = (2 if first.size == second.size else 1) / len(groups)
+    return Exchange(p, least if complete else 1 / (len(groups) + 1))
 
 
 def _degeneracy(a: FloatArray, b: FloatArray) -> str:

@@ -7,16 +7,13 @@ splits of the runs are alike, so that the test here counts the splits that are a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
-from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-FloatArray = NDArray[np.float64]
+from seqlab.stats.splits import share_at_least, splits
 
-# Splits counted one by one up to this many, else as many drawn at random.
-_SPLITS = 20_000
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +62,12 @@ def log_rank(
     own = float(_statistics(times, seen, observed)[0])
     if not np.isfinite(own):
         raise ValueError("no event tells the samples apart")
-    counted = comb(n + m, n) <= _SPLITS
-    groups = _all_splits(n + m, n) if counted else _drawn_splits(n + m, n, rng)
+    groups, complete = splits(n + m, n, rng)
     sizes = np.abs(_statistics(times, seen, groups))
-    # Equal splits differ by rounding alone.
-    p = float((sizes >= abs(own) * (1 - 1e-9)).mean())
-    floor = float((sizes >= np.nanmax(sizes) * (1 - 1e-9)).mean())
-    if not counted:
-        p, floor = ((count * _SPLITS + 1) / (_SPLITS + 1) for count in (p, 0.0))
-    return LogRank(own, p, floor, len(groups))
-
-
-def _all_splits(size: int, chosen: int) -> NDArray[np.bool_]:
-    groups = np.zeros((comb(size, chosen), size), dtype=bool)
-    for row, members in enumerate(combinations(range(size), chosen)):
-        groups[row, list(members)] = True
-    return groups
-
-
-def _drawn_splits(size: int, chosen: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    order = np.argsort(rng.random((_SPLITS, size)), axis=1)
-    return np.asarray(order < chosen)
+    slack = 1e-9 * abs(own)
+    p = share_at_least(sizes, abs(own), complete, slack)
+    floor = share_at_least(sizes, float(np.nanmax(sizes)), complete, slack)
+    return LogRank(own, p, floor if complete else 1 / (len(groups) + 1), len(groups))
 
 
 def _statistics(

@@ -157,9 +157,31 @@ def test_exchange_counts_every_split() -> None:
         theirs = stats.permutation_test(
             (a, b), lambda x, y, axis: np.abs(x.mean(axis) - y.mean(axis)), alternative="greater"
         )
-        ours = exchange_test(a, b)
+        ours = exchange_test(a, b, rng)
         assert ours.p == pytest.approx(theirs.pvalue)
         assert ours.p >= ours.floor
-    apart = exchange_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15])
+    apart = exchange_test([1, 2, 3, 4, 5], [11, 12, 13, 14, 15], rng)
     assert apart.p == apart.floor == pytest.approx(2 / 252)
-    assert exchange_test([1.0, 1.0], [1.0, 1.0]).p == 1
+    assert exchange_test([1.0, 1.0], [1.0, 1.0], rng).p == 1
+
+
+def test_exchange_of_many_runs_draws_splits() -> None:
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=30) + 0.6, rng.normal(size=30)
+    found = exchange_test(a, b, rng)
+    assert found.floor == pytest.approx(1 / 20_001)
+    assert found.p == pytest.approx(stats.ttest_ind(a, b).pvalue, abs=0.01)
+
+
+def test_blocks_hide_what_they_share() -> None:
+    rng = np.random.default_rng(7)
+    names, tasks, seeds = (x.ravel() for x in np.meshgrid(range(4), range(2), range(6)))
+    # Seeds differ by much more than names do.
+    values = 3.0 * rng.normal(size=6)[seeds] + 0.6 * names + 0.3 * rng.normal(size=names.size)
+    given = {"permutations": 2000}
+    free = permutation_p(values, names, tasks, rng=np.random.default_rng(1), **given)
+    blocked = permutation_p(
+        values, names, tasks, rng=np.random.default_rng(1), blocks=seeds, **given
+    )
+    assert blocked[0] < 0.01 < free[0]
+    assert np.isnan(blocked[1])

@@ -218,3 +218,15 @@ def test_level_of_few_clusters_is_that_of_t(units: int) -> None:
     assert level < 0.05
     assert widened_p(level, units) == pytest.approx(0.05)
     assert widened_p(1.0, units) == 1.0
+
+
+@pytest.mark.parametrize("values", [[0.2, 0.9], [0.1, 0.5, 0.6], [0.0, 0.0, 0.0, 0.0, 1.0]])
+def test_intervals_of_very_few_units_are_finite(values: list[float]) -> None:
+    found = bootstrap_interval(
+        np.array(values),
+        lambda x, axis: x.mean(axis),
+        rng=np.random.default_rng(0),
+        resamples=500,
+        alpha=expanded_level(0.05, len(values)),
+    )
+    assert min(values) <= found.low <= found.estimate <= found.high <= max(values)

@@ -30,9 +30,8 @@ def test_complete_separation_reaches_the_floor_and_no_further() -> None:
     found = log_rank(
         [1, 2, 3, 4, 5], [9] * 5, [True] * 5, [False] * 5, rng=np.random.default_rng(0)
     )
-    # One split of 252 is as far apart, and, with the signs turned, none other: the censored first.
-    assert found.floor <= found.p == pytest.approx(2 / 252, abs=1 / 252)
-    assert found.p < 0.01
+    # The opposite split is as far apart, and no other one.
+    assert found.p == found.floor == pytest.approx(2 / 252)
 
 
 def test_the_level_is_held_with_few_runs() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from seqlab.claims import evaluate
+from seqlab.claims_spec import load_claims
 from seqlab.provenance.atomic import write_text
 from seqlab.reference import load_config
 from seqlab.spec import Spec
@@ -20,7 +23,9 @@ from seqlab.studies.archbench.analysis import (
     speed,
     vocabulary,
 )
+from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.architectures import AGAIN, variant
+from seqlab.studies.archbench.figures.glitches import drawn
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
 from seqlab.studies.archbench.spec import FIGURES, TABLES, ArchbenchSpec
@@ -88,6 +93,8 @@ def observed(study: ArchbenchSpec, part: str) -> pd.DataFrame:
                             "accuracy_at_00": share,
                             "accuracy_at_07": share / 2,
                         }
+                        if task.startswith("knapsack"):
+                            arms[condition] |= {"value_exact": share / 3, "item_f1": share}
                     rows += [
                         common | {"condition": arm, "metric": metric, "value": value}
                         for arm, metrics in arms.items()
@@ -102,7 +109,11 @@ def solved(study: ArchbenchSpec) -> pd.DataFrame:
             {"task": name, "condition": test, "metric": solver, "value": value, "device": "CPU"}
             for name, task in study.tasks.items()
             for test in task.tests
-            for solver, value in (("floor", 0.5), ("ceiling", 1.0))
+            for solver, value in (
+                ("floor", 0.5),
+                ("ceiling", 1.0),
+                *((("greedy", 0.9), ("alone", 0.6)) if task.kind == "knapsack" else ()),
+            )
         ]
     )
 
@@ -225,3 +236,30 @@ def test_a_table_is_written(
     assert {"provenance", "device"} <= {*table}
     if "p_holm" in table:
         assert {"n", "verdict"} <= {*table}
+
+
+def test_every_claim_has_the_rows_that_it_asks_for(folder: Path) -> None:
+    claims = load_claims(ROOT / "config/claims/archbench.yaml")
+    tables = {
+        f"archbench/{part}/statistics.csv": read_table(folder / part / "statistics.csv")
+        for part in FIGURES
+    }
+    for verdict in evaluate([claims], tables, {}, "paper"):
+        analogue = verdict.analogue_of and "itself is judged" in verdict.reason
+        assert analogue or verdict.rows or verdict.verdict == "not_evaluable", verdict
+        assert verdict.verdict != "not_run" or analogue, verdict
+
+
+def test_panels_of_glitches_begin_with_the_training_condition(
+    settings: Settings, folder: Path
+) -> None:
+    spec = settings("archbench", "laptop").step_spec("draw_glitches", {"scale": "laptop"})
+    # As the step receives it: sorted JSON.
+    labels = json.loads(spec.canonical())["labels"]["flip_flop"]
+    data = drawn(read_table(folder / "grid/observations.csv"), labels)
+    conditions = [*dict.fromkeys(data["condition"])]
+    assert conditions[0] == "trained" and {*conditions} == {*labels}
+    assert len(data) == len(conditions) * data["architecture"].nunique() * SEEDS
+    clean = data["glitches"] == 0
+    assert clean.any() and data["ceiling"][clean].to_numpy() == pytest.approx(3 / 500)
+    assert data["ceiling"][~clean].isna().all()

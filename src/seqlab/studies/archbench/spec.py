@@ -98,7 +98,7 @@ TABLES = {
     "rates": ("rates",),
 }
 # Those of them that name the laws of conditions.
-_LABELLED = (*("transfer", "glitches", "perplexity", "distance", "summary", "solvers", "knapsack"),)
+_LABELLED = ("transfer", "glitches", "perplexity", "distance", "summary", "solvers", "knapsack")
 # Parts that are no experiment: solvers on the stored sets, pilots, the micro-benchmark.
 PARTS = ("tests", "rates", "speed")
 

@@ -9,7 +9,12 @@ import pandas as pd
 
 from seqlab.plots.words import verdict_word
 from seqlab.studies.archbench import wording
-from seqlab.studies.archbench.analysis.frames import ABOVE_ALONE, ABOVE_GREEDY, CORRECTED
+from seqlab.studies.archbench.analysis.frames import (
+    ABOVE_ALONE,
+    ABOVE_GREEDY,
+    CORRECTED,
+    GLITCH_RATE,
+)
 from seqlab.studies.archbench.analysis.hypotheses import HYPOTHESES
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
@@ -25,8 +30,8 @@ _KNAPSACK = {
     "value_error": "error of the value",
     "value_ratio": "value of the set",
     "infeasible": "infeasible sets",
-    "above_alone": "above items alone",
-    "above_greedy": "above greedy",
+    ABOVE_ALONE: "above items alone",
+    ABOVE_GREEDY: "above greedy",
 }
 # Exact p of what is paired, and the least that it can be with so many runs.
 _EXACT = ("p_signflip", "signflip_floor")
@@ -36,6 +41,12 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     """Return one row per task, condition and architecture: what it reached, and what it took."""
     means = statistics[statistics["contrast"] == "mean"]
     front = statistics[statistics["contrast"] == "front"]
+    together = statistics[statistics["contrast"] == "front_of_group"]
+    groups = {
+        (row["task"], row["condition"], name): row["estimate"]
+        for _, row in together.iterrows()
+        for name in row["treatment"].split("+")
+    }
     rows = []
     for (task, condition, name, treatment), part in means.groupby(
         ["task", "condition", "model", "treatment"], sort=False
@@ -61,11 +72,14 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
                 "most": accuracy["most"],
                 "above floor": by.loc["corrected", "estimate"],
                 "solved": accuracy["share"],
+                "glitch rate": by["estimate"].get(GLITCH_RATE, math.nan),
+                "most glitches": by["most"].get(GLITCH_RATE, math.nan),
                 "perplexity": by.loc["perplexity", "estimate"],
                 "CPU s": by.loc["cpu_s", "estimate"],
                 "rank": own["rank"].iloc[0] if len(own) else math.nan,
                 "front": own["verdict"].iloc[0] if len(own) else "",
                 "P(front)": own["estimate"].iloc[0] if len(own) else math.nan,
+                "P(its group on the front)": groups.get((task, condition, name), math.nan),
                 "provenance": "measured",
                 "device": accuracy["device"],
             }
@@ -82,7 +96,7 @@ def variance(statistics: pd.DataFrame) -> pd.DataFrame:
     rows = statistics[wanted]
     shares = rows["contrast"].str.startswith("anova")
     logs = rows["test"].fillna("").str.contains("log ratios")
-    what = rows["metric"].map({"cpu_s": "CPU seconds", "glitch_rate": "glitch rate"})
+    what = rows["metric"].map({"cpu_s": "CPU seconds", GLITCH_RATE: "glitch rates"})
     what = "difference of " + what.fillna("accuracies")
     what = what.where(~logs, "log ratio of CPU seconds").where(~shares, "partial eta squared")
     columns = ("task", "condition", "contrast", "treatment", "control", "estimate of")
@@ -105,7 +119,7 @@ def affinity(statistics: pd.DataFrame) -> pd.DataFrame:
 
 
 def transfer(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
-    """Return accuracy under other conditions minus that of training."""
+    """Return accuracy above the floor under other conditions minus that of their references."""
     rows = statistics[statistics["contrast"] == "transfer"]
     laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
     columns = ("task", "condition", "law", "treatment", "control")
@@ -122,7 +136,8 @@ def distance(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
 def vocabulary(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return what other ids cost each model, and what the treatment of embeddings changes."""
     rows = statistics[statistics["contrast"].isin(["transfer", "embeddings"])]
-    return _tested(rows, ("contrast", "task", "condition", "treatment", "control"), _EXACT)
+    columns = ("contrast", "task", "condition", "treatment", "control", "metric")
+    return _tested(rows, columns, _EXACT)
 
 
 def difficulty(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -188,10 +203,11 @@ def half_load(statistics: pd.DataFrame) -> pd.DataFrame:
 
 
 def factorial(statistics: pd.DataFrame) -> pd.DataFrame:
-    """Return effects of the convolution, of the mixers, and their interaction."""
+    """Return means above the floor, effects of the convolution and the mixers, interactions."""
     kinds = ("convolution", "interaction", "mixer_confounded", "mixer_with", "mixer_without")
-    rows = statistics[statistics["contrast"].isin(kinds)]
-    return _tested(rows, ("task", "contrast", "treatment", "control"), _EXACT)
+    means = (statistics["contrast"] == "mean") & (statistics["metric"] == CORRECTED)
+    rows = statistics[means | statistics["contrast"].isin(kinds)]
+    return _tested(rows, ("task", "contrast", "treatment", "control", "metric"), _EXACT)
 
 
 def knapsack(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:

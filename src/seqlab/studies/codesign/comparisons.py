@@ -1,9 +1,9 @@
 """Paired contrasts of the experiments on the workbench, one implementation for all of them.
 
-Every contrast is a paired t test over the runs of one device: on log ratios for what has a zero
-and no bound (latencies, misses, traffic, tiles, capacities), on differences for everything else.
-The two arms of an A/A pair give the noise limit of what is computed from a time. One contrast on
-one metric, over all cells, kernels and levels of an item, makes one family, Holm-corrected; where a
+Every contrast is a paired t test over the runs of one device: on log ratios for latencies, misses,
+traffic, tiles, capacities and the bandwidth reached, on differences for everything else. The two
+arms of an A/A pair give the noise limit of what is computed from a time. One contrast on one
+metric, over all cells, kernels and levels of an item, makes one family, Holm-corrected; where a
 cell holds many variants against one reference, all contrasts of the cell on one metric make one
 family instead. What no kernel changes, such as quality, is one test however many kernels it is
 listed under.

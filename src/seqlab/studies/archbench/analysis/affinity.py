@@ -12,8 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from seqlab.stats.contrast import correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
+from seqlab.stats.contrast import paired_contrast
+from seqlab.studies.archbench.analysis.frames import (
+    CORRECTED,
+    Row,
+    contrast_row,
+    correct_whole_family,
+    trained_runs,
+)
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 FloatArray = NDArray[np.float64]
@@ -49,7 +55,7 @@ def affinity_rows(
         paired_contrast(each[:, i, j], np.zeros(seeds), margin=margin, alpha=alpha)
         for i, j in np.ndindex(means.shape)
     ]
-    contrasts = np.array(correct_family(tested), dtype=object).reshape(means.shape)
+    contrasts = np.array(correct_whole_family(tested), dtype=object).reshape(means.shape)
     common = {
         "item": item,
         "metric": CORRECTED,

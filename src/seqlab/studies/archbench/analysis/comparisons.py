@@ -1,10 +1,9 @@
-"""Architectures against each other: pairs, planned groups, and two ways of variance."""
+"""Architectures against each other and against solvers: pairs, hypotheses, two ways of variance."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -16,14 +15,18 @@ from seqlab.stats.contrast import (
     DEGENERATE,
     INCONCLUSIVE,
     Contrast,
-    correct_family,
     independent_contrast,
     paired_contrast,
 )
 from seqlab.stats.independent import exchange_test
-from seqlab.stats.paired import IDENTICAL
 from seqlab.stats.robust import two_way_robust_p
-from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
+from seqlab.studies.archbench.analysis.frames import (
+    CORRECTED,
+    Row,
+    contrast_row,
+    correct_whole_family,
+    trained_runs,
+)
 from seqlab.studies.archbench.analysis.hypotheses import Group, Planned
 from seqlab.studies.archbench.analysis.means import columns_of
 from seqlab.studies.archbench.tasks_spec import TRAINED
@@ -40,12 +43,15 @@ def pair_rows(
     item: str,
     alpha: float,
     margin: float,
+    seed: int,
 ) -> Iterator[Row]:
     """Yield Welch's test of every pair of architectures, Holm over the pairs of a task.
 
-    Pairs that are one number in every run stay in the family with a p of 1: it must not shrink with
-    the data. `p_exchange` is that of all splits of the runs, `exchange_floor` the least it can be.
+    Pairs without a test, as of one number in every run, stay in the family with a p of 1: it must
+    not shrink with the data. `p_exchange` is that of all splits of the runs, `exchange_floor` the
+    least it can be.
     """
+    rng = np.random.default_rng(seed)
     for task in tasks:
         part = trained_runs(found, task)
         wide = columns_of(part, "accuracy", names)
@@ -54,13 +60,9 @@ def pair_rows(
             independent_contrast(wide[a].to_numpy(), wide[b].to_numpy(), margin=margin, alpha=alpha)
             for a, b in pairs
         ]
-        family = [
-            replace(contrast, p_raw=1.0) if contrast.degenerate_reason == IDENTICAL else contrast
-            for contrast, _ in both
-        ]
-        corrected = correct_family(family)
+        corrected = correct_whole_family([contrast for contrast, _ in both])
         for (a, b), contrast, (_, test) in zip(pairs, corrected, both, strict=True):
-            exchange = exchange_test(wide[a].to_numpy(), wide[b].to_numpy())
+            exchange = exchange_test(wide[a].to_numpy(), wide[b].to_numpy(), rng)
             yield contrast_row(
                 contrast,
                 item=item,
@@ -117,7 +119,7 @@ def planned_rows(
                     if {*members[0], *members[1]} <= {*wide.columns}:
                         contrast = _planned(wide, members, plan, margins[plan.metric], alpha)
                         rows.append((labels, members, contrast))
-        corrected = correct_family([contrast for *_, contrast in rows])
+        corrected = correct_whole_family([contrast for *_, contrast in rows])
         for (labels, (treatment, control), _), contrast in zip(rows, corrected, strict=True):
             yield contrast_row(
                 contrast,
@@ -178,7 +180,7 @@ def solver_contrast_rows(
                     margin=margin,
                     alpha=alpha / len(wide.columns),
                 )
-                yield contrast_row(
+                row = contrast_row(
                     contrast,
                     item=item,
                     contrast=metric,
@@ -191,6 +193,11 @@ def solver_contrast_rows(
                     provenance="measured",
                     device=part["device"].iloc[0],
                 )
+                count = len(wide.columns)
+                yield row | {
+                    "p_bonferroni": min(1.0, count * contrast.p_raw),
+                    "reason": f"{contrast.reason}; level and interval divided by {count}",
+                }
 
 
 def variance_rows(

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from seqlab.stats import multiplicity
 from seqlab.stats.contrast import DEGENERATE, INCONCLUSIVE
@@ -16,14 +15,6 @@ from seqlab.studies.archbench.analysis.frames import Row, trained_runs
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 SOLVING = "steps_to_90"
-
-
-def survival(part: pd.DataFrame) -> stats.CensoredData:
-    """Return steps to 90 % of the runs of one architecture, right-censored at their last step."""
-    solved = part[SOLVING].to_numpy(dtype=float)
-    last = part["steps"].to_numpy(dtype=float)
-    reached = np.isfinite(solved)
-    return stats.CensoredData(uncensored=solved[reached], right=last[~reached])
 
 
 def convergence_rows(

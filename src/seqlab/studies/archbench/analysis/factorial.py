@@ -6,8 +6,14 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from seqlab.stats.contrast import Contrast, correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row, trained_runs
+from seqlab.stats.contrast import Contrast, paired_contrast
+from seqlab.studies.archbench.analysis.frames import (
+    CORRECTED,
+    Row,
+    contrast_row,
+    correct_whole_family,
+    trained_runs,
+)
 from seqlab.studies.archbench.analysis.generalisation import unless_learned
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
@@ -43,7 +49,7 @@ def factorial_rows(
                 for *_, a, b in members
             ]
             for (treatment, against, *_), contrast in zip(
-                members, correct_family(contrasts), strict=True
+                members, correct_whole_family(contrasts), strict=True
             ):
                 row = _row(kind, task, treatment, against, contrast, part, item)
                 if kind != "convolution":

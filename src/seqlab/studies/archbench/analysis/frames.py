@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from seqlab.stats.contrast import CONTRAST_COLUMNS, Contrast
+from seqlab.stats.contrast import CONTRAST_COLUMNS, Contrast, correct_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # Columns that tell rows apart, then those of a contrast, then what only some rows have.
@@ -107,6 +108,11 @@ def missing_rows(
                 "metric": CORRECTED,
                 **NOT_RUN,
             }
+
+
+def correct_whole_family(contrasts: Sequence[Contrast]) -> list[Contrast]:
+    """Correct a family whose size is fixed before the data: what has no test counts with p = 1."""
+    return correct_family([replace(c, p_raw=1.0) if c.degenerate_reason else c for c in contrasts])
 
 
 def contrast_row(found: Contrast, **labels: Any) -> Row:

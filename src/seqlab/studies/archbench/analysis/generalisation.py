@@ -12,8 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 
 from seqlab.stats.bootstrap import expanded_level
-from seqlab.stats.contrast import correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, contrast_row
+from seqlab.stats.contrast import paired_contrast
+from seqlab.studies.archbench.analysis.frames import (
+    CORRECTED,
+    Row,
+    contrast_row,
+    correct_whole_family,
+)
 from seqlab.studies.archbench.analysis.means import DESCRIBED, interval_of_mean
 from seqlab.studies.archbench.distances import ACCURACY, DISTANCE
 from seqlab.studies.archbench.tasks_spec import TRAINED
@@ -59,7 +64,7 @@ def transfer_rows(
             paired_contrast(wide[c].to_numpy(), wide[r].to_numpy(), margin=margin, alpha=alpha)
             for c, r in zip(others, against, strict=True)
         ]
-        corrected = correct_family(contrasts)
+        corrected = correct_whole_family(contrasts)
         for condition, reference, contrast in zip(others, against, corrected, strict=True):
             row = contrast_row(
                 contrast,
@@ -149,7 +154,7 @@ def distance_rows(
             for part in parts.values()
         ]
         for ((name, local), part), contrast in zip(
-            parts.items(), correct_family(contrasts), strict=True
+            parts.items(), correct_whole_family(contrasts), strict=True
         ):
             yield contrast_row(
                 contrast,
@@ -225,7 +230,7 @@ def half_level_rows(
         estimate = half_level(x, curves.mean(0))
         if not 0 < estimate < math.inf:
             side = "above" if estimate == math.inf else "below"
-            yield row | {"verdict": CENSORED, "reason": f"{side} one half within the levels"}
+            yield row | {"verdict": CENSORED, "reason": f"no falling curve: {side} one half"}
             continue
         # Ends that are numbers of resamples: between a level and infinity there is no mean.
         tails = expanded_level(alpha, len(curves))

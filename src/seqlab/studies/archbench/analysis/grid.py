@@ -41,7 +41,9 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     rows: list[Row] = [*mean_rows(found, item="archbench_table1", alpha=alpha, seed=seed)]
     rows += front_rows(nine, tasks, item="archbench_table1", seed=seed)
     rows += variance_rows(nine, tasks, names, item="archbench_table2", alpha=alpha, seed=seed)
-    rows += pair_rows(nine, tasks, names, item="archbench_table3", alpha=alpha, margin=margin)
+    rows += pair_rows(
+        nine, tasks, names, item="archbench_table3", alpha=alpha, margin=margin, seed=seed
+    )
     rows += planned_rows(
         nine,
         tasks,

@@ -15,6 +15,7 @@ from seqlab.studies.archbench.analysis.frames import (
     ABOVE_ALONE,
     ABOVE_GREEDY,
     CORRECTED,
+    GLITCH_RATE,
     Row,
     trained_runs,
 )
@@ -34,7 +35,7 @@ MEASURED = (
     "perplexity",
     "cpu_s",
     "exact",
-    "glitch_rate",
+    GLITCH_RATE,
     "item_f1",
     "value_exact",
     "value_error",
@@ -179,8 +180,8 @@ def columns_of(found: pd.DataFrame, metric: str, names: Sequence[str]) -> pd.Dat
 def interval_of_mean(values: np.ndarray, rng: np.random.Generator, alpha: float) -> Interval:
     """Return a BCa interval of the mean over runs, of a level expanded for few of them.
 
-    No resample leaves the range of the runs: of three runs even the whole range covers the mean 3
-    times in 4, of five 15 times in 16.
+    No resample leaves the range of the runs: of three runs of a symmetric law even the whole range
+    covers the mean 3 times in 4, of five 15 times in 16.
     """
     return bootstrap_interval(
         values, _mean, rng=rng, resamples=_RESAMPLES, alpha=expanded_level(alpha, len(values))

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from seqlab.stats.contrast import correct_family, independent_contrast
+from seqlab.stats.contrast import independent_contrast
 from seqlab.studies.archbench.analysis.frames import (
     Row,
     contrast_row,
+    correct_whole_family,
     missing_rows,
     runs,
     statistics,
@@ -50,7 +51,7 @@ def _against(found: pd.DataFrame, spec: AnalyseSpec) -> Iterator[Row]:
                     values[a].to_numpy(), values[b].to_numpy(), margin=spec.margin, alpha=spec.alpha
                 )
                 members.append((condition, a, b, both))
-        corrected = correct_family([contrast for *_, (contrast, _) in members])
+        corrected = correct_whole_family([contrast for *_, (contrast, _) in members])
         for (condition, a, b, (_, test)), contrast in zip(members, corrected, strict=True):
             yield contrast_row(
                 contrast,

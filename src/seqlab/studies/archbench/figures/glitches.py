@@ -12,6 +12,7 @@ from scipy import stats
 from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # With no event in n, the rate is below 3 / n with 95 % confidence.
 _RULE_OF_THREE = 3.0
@@ -27,7 +28,8 @@ def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
 
     Args:
         observations: Of the grid.
-        labels: Condition of flip-flop -> its law in short, in the order of the panels.
+        labels: Condition of flip-flop -> its law in short. Panels come by name, the training
+            condition first.
     """
     own = observations[
         (observations["task"] == _TASK) & observations["metric"].isin(["glitches", "queries"])
@@ -39,7 +41,7 @@ def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
         stats.binomtest(wrong, reads).proportion_ci(method="wilson")
         for wrong, reads in zip(wide["glitches"], wide["queries"], strict=True)
     ]
-    place = wide["condition"].map([*labels].index)
+    order = sorted(labels, key=lambda condition: (condition != TRAINED, condition))
     return (
         wide.assign(
             label=wide["condition"].map(labels),
@@ -47,7 +49,7 @@ def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
             low=[interval.low for interval in intervals],
             high=[interval.high for interval in intervals],
             ceiling=(_RULE_OF_THREE / wide["queries"]).where(wide["glitches"] == 0),
-            place=place,
+            place=wide["condition"].map(order.index),
         )
         .rename(columns={"queries": "reads"})
         .sort_values(["place", "architecture", "seed"], ignore_index=True)
