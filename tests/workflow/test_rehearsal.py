@@ -136,7 +136,8 @@ archbench:
       optimiser: {evaluations: 2}
       tasks:
         mqar: &few {steps: 4, batch: 2, sequences: 4, valid: 4, more: {trained: 4}}
-        flip_flop: {steps: 4, batch: 2, sequences: 4, valid: 4, more: {trained: 4}}
+        flip_flop: {steps: 4, batch: 2, sequences: 4, valid: 4,
+                    more: {trained: 4, sparse: 4, length_x2_sparse: 4, length_x4_sparse: 4}}
         knapsack: *few
         marked_mqar: *few
         mqar_frozen: *few

@@ -21,6 +21,9 @@ from seqlab.quiet import alone
 
 T = TypeVar("T")
 
+# A disturbed measurement is repeated once others are quiet, or have not been for so many looks: a
+# job that ends, the next one that starts and the scheduler between them take a second or two.
+_LOOKS, _LOOK_S = 40, 0.25
 _PROC = Path("/proc")
 # Columns of a cpu line of /proc/stat (proc_stat(5)); guest time is already part of user and nice.
 _BUSY_COLUMNS = {"user": 0, "nice": 1, "system": 2, "irq": 5, "softirq": 6, "steal": 7}
@@ -113,7 +116,8 @@ def refuse_if_loaded(load: ForeignLoad, limit: float, key: str) -> None:
 def measure_quietly(
     measure: Callable[[], T], *, limit: float, attempts: int, key: str
 ) -> tuple[T, list[ForeignLoad]]:
-    """Measure alone on the machine, and again where foreign load was above the limit.
+    """Measure alone on the machine, and again where foreign load was above the limit, once it is
+    not.
 
     Other steps of the workflow wait meanwhile, unless the limit is more than all cores can do:
     whoever sets such a one does not want the time, but to see that it is taken.
@@ -135,8 +139,11 @@ def measure_quietly(
         raise ValueError(f"attempts must be at least 1, not {attempts}")
     loads: list[ForeignLoad] = []
     while True:
-        with alone() if limit < len(_cores()) else nullcontext(), watch_load() as watch:
-            result = measure()
+        with alone() if limit < len(_cores()) else nullcontext():
+            if loads:
+                _wait_for_quiet(limit)
+            with watch_load() as watch:
+                result = measure()
         loads.append(watch.result())
         try:
             refuse_if_loaded(loads[-1], limit, key)
@@ -145,6 +152,16 @@ def measure_quietly(
                 raise
         else:
             return result, loads
+
+
+def _wait_for_quiet(limit: float) -> None:
+    """Wait until others use no more than the limit, ten seconds at most."""
+    for _ in range(_LOOKS):
+        with watch_load() as watch:
+            time.sleep(_LOOK_S)
+        used = watch.result().cpu_per_s
+        if used is None or used <= limit:
+            return
 
 
 @dataclass(frozen=True)

@@ -113,16 +113,29 @@ def test_refusal_names_the_load_the_limit_the_setting_and_the_way_out() -> None:
 
 
 def test_a_disturbed_measurement_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = iter([0.9, 0.8, 0.0])
+    # Each attempt, and between two of them looks until others are quiet.
+    values = iter([0.9, 0.7, 0.5, 0.05, 0.8, 0.0, 0.0])
     monkeypatch.setattr(load.LoadWatch, "result", lambda self: known(next(values)))
+    monkeypatch.setattr(load, "_LOOK_S", 0.0)
     taken = iter(["first", "second", "third"])
     result, loads = measure_quietly(lambda: next(taken), limit=0.1, attempts=3, key="k")
     assert result == "third"
     assert [entry.cpu_per_s for entry in loads] == [0.9, 0.8, 0.0]
+    assert not [*values]
+
+
+def test_looks_for_quiet_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[float] = []
+    monkeypatch.setattr(load.LoadWatch, "result", lambda self: known(0.9))
+    monkeypatch.setattr(load.time, "sleep", looks.append)
+    with pytest.raises(UserError):
+        measure_quietly(lambda: None, limit=0.1, attempts=2, key="k")
+    assert len(looks) == load._LOOKS
 
 
 def test_attempts_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load.LoadWatch, "result", lambda self: known(0.9))
+    monkeypatch.setattr(load, "_LOOK_S", 0.0)
     calls: list[int] = []
     with pytest.raises(UserError, match=r"0\.90 CPU seconds"):
         measure_quietly(lambda: calls.append(1), limit=0.1, attempts=2, key="k")
