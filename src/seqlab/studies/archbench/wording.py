@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from seqlab.plots.style import LINES, MARKERS, PALETTE
 from seqlab.studies.archbench.architectures import BESIDE, NINE
 
 ORDER = (*NINE, *BESIDE)
@@ -59,16 +58,6 @@ def vocabularies(conditions: list[str]) -> list[str]:
 def vocabulary(condition: str) -> str:
     """Return the ids of a condition of the vocabulary experiment in words."""
     return _VOCABULARIES.get(condition, condition)
-
-
-def look_of(name: str) -> dict[str, str]:
-    """Return colour, marker and line of an architecture, the same in every figure."""
-    place = ORDER.index(name)
-    return {
-        "color": PALETTE[place % 7],
-        "marker": MARKERS[place % len(MARKERS)],
-        "linestyle": LINES[place // 3 % len(LINES)],
-    }
 
 
 def in_order(names: list[str]) -> list[str]:

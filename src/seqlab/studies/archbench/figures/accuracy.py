@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 
 _DODGE = 0.16
 
@@ -29,7 +30,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             names = wording.in_order([*own["architecture"].dropna().unique()])
             for place, architecture in enumerate(names):
                 rows = own[own["architecture"] == architecture]
-                color = wording.look_of(architecture)["color"]
+                color = look_of(architecture)["color"]
                 runs, mean = rows[rows["kind"] == "run"]["value"], rows[rows["kind"] == "mean"]
                 ax.plot(runs, np.full(len(runs), place + _DODGE), "|", color=color, markersize=4)
                 ax.plot(

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 
 SHOWN = {
     "accuracy": "accuracy",
@@ -36,7 +37,7 @@ def draw(rows: pd.DataFrame, metric: str, label: str, *, scale: str) -> Figure:
             own = rows[rows["task"] == task]
             for place, name in enumerate(names):
                 values = own[own["architecture"] == name][metric]
-                seen = wording.look_of(name)
+                seen = look_of(name)
                 ax.plot(values, np.full(len(values), place), seen["marker"], color=seen["color"])
             ax.set_yticks(range(len(names)), [wording.architecture(name) for name in names])
             ax.set_ylim(len(names) - 0.4, -0.6)

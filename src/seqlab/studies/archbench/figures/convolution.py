@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 
 _PLACES = {"none": 0, "all": 1}
 
@@ -28,7 +29,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             own = data[data["task"] == task]
             names = wording.in_order([*own["architecture"].dropna().unique()])
             for shift, name in zip(np.linspace(-0.12, 0.12, len(names)), names, strict=True):
-                seen = wording.look_of(name)
+                seen = look_of(name)
                 rows = own[own["architecture"] == name]
                 runs = rows[rows["kind"] == "run"]
                 at = runs["local"].map(_PLACES) + shift

@@ -13,6 +13,7 @@ from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.analysis.frames import CORRECTED, runs
 from seqlab.studies.archbench.figures.cells import mean_rows
+from seqlab.studies.archbench.figures.looks import look_of
 from seqlab.studies.archbench.steps_spec import LevelsSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
@@ -65,7 +66,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             own = data[data["series"] == name]
             names = wording.in_order([*own["architecture"].unique()])
             for factor, architecture in zip(_dodge(len(names)), names, strict=True):
-                seen = wording.look_of(architecture)
+                seen = look_of(architecture)
                 rows = own[own["architecture"] == architecture]
                 single = rows[rows["kind"] == "run"]
                 ax.plot(single["level"] * factor, single["value"], "_", color=seen["color"], ms=4)

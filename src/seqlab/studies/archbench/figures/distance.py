@@ -11,6 +11,7 @@ from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows
+from seqlab.studies.archbench.figures.looks import look_of
 
 
 def drawn(
@@ -46,7 +47,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         for ax, ((task, _), own) in zip(axes, panels, strict=True):
             for name in wording.in_order([*own["model"].unique()]):
                 rows = own[own["model"] == name].sort_values("distance")
-                seen = wording.look_of(name)
+                seen = look_of(name)
                 ax.plot(
                     rows["distance"],
                     rows["estimate"],

@@ -12,6 +12,7 @@ from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import mean_rows
+from seqlab.studies.archbench.figures.looks import look_of
 
 COSTS = {"cpu_s": "CPU seconds of training", "state_bytes": "bytes of state"}
 
@@ -82,7 +83,7 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
             front[cost], front["accuracy"], drawstyle="steps-post", color=REFERENCE, linewidth=0.8
         )
     for _, row in own.iterrows():
-        seen = wording.look_of(row["architecture"])
+        seen = look_of(row["architecture"])
         ax.vlines(row[cost], row["accuracy_low"], row["accuracy_high"], color=seen["color"])
         if cost == "cpu_s":
             ax.hlines(row["accuracy"], row["cpu_s_low"], row["cpu_s_high"], color=seen["color"])

@@ -12,6 +12,7 @@ from scipy import stats
 from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # With no event in n, the rate is below 3 / n with 95 % confidence.
@@ -77,7 +78,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             own = data[data["condition"] == condition]
             for place, name in enumerate(names):
                 runs = own[own["architecture"] == name].sort_values("rate")
-                color = wording.look_of(name)["color"]
+                color = look_of(name)["color"]
                 at = place + np.linspace(-_SPREAD / 2, _SPREAD / 2, len(runs))
                 clean = runs["glitches"].to_numpy() == 0
                 ax.plot(

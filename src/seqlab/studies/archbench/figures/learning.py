@@ -13,6 +13,7 @@ from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.architectures import BASELINES
 from seqlab.studies.archbench.figures.cells import level_rows
+from seqlab.studies.archbench.figures.looks import look_of
 
 
 def drawn(curves: pd.DataFrame, solvers: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                     rows = own[own["architecture"] == name]
                     if rows.empty:
                         continue
-                    seen = wording.look_of(name)
+                    seen = look_of(name)
                     ax.fill_between(
                         rows["step"],
                         rows["low"],

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import COLUMN_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 
 
 def drawn(statistics: pd.DataFrame) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         ax = fig.subplots()
         for name in wording.in_order([*data["model"].unique()]):
             rows = data[data["model"] == name].sort_values("length")
-            seen = wording.look_of(name)
+            seen = look_of(name)
             ax.plot(
                 rows["length"],
                 rows["estimate"],

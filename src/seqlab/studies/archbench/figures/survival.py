@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
+from seqlab.studies.archbench.figures.looks import look_of
 
 _KEYS = ["task", "architecture", "seed"]
 
@@ -43,7 +44,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             for architecture in wording.in_order([*own["architecture"].unique()]):
                 rows = own[own["architecture"] == architecture]
                 steps, alive = _steps(rows, end)
-                seen = wording.look_of(architecture)
+                seen = look_of(architecture)
                 ax.step(
                     steps,
                     alive,

@@ -12,6 +12,7 @@ from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows, mean_rows
+from seqlab.studies.archbench.figures.looks import look_of
 
 
 def drawn(
@@ -59,7 +60,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             means, floors = own[own["kind"] == "mean"], own[own["kind"] == "floor"]
             for name in wording.in_order([*means["architecture"].unique()]):
                 rows = means[means["architecture"] == name].sort_values("place")
-                seen = wording.look_of(name)
+                seen = look_of(name)
                 ax.plot(
                     rows["place"],
                     rows["value"],

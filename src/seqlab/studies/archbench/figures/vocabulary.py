@@ -12,6 +12,7 @@ from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows, mean_rows
+from seqlab.studies.archbench.figures.looks import look_of
 
 _SHIFT = 0.14
 
@@ -52,7 +53,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             names = wording.in_order([*means["architecture"].unique()])
             shifts = _SHIFT * (np.arange(len(names)) - (len(names) - 1) / 2)
             for shift, name in zip(shifts, names, strict=True):
-                seen = wording.look_of(name)
+                seen = look_of(name)
                 for kind, face in (("mean", seen["color"]), ("legal", "white")):
                     rows = own[(own["kind"] == kind) & (own["architecture"] == name)]
                     at = rows["condition"].map(conditions.index) + shift
