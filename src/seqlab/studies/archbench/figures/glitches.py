@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,10 +14,10 @@ from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.looks import look_of
-from seqlab.studies.archbench.tasks_spec import TRAINED
 
 # With no event in n, the rate is below 3 / n with 95 % confidence.
 _RULE_OF_THREE = 3.0
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _TASK = "flip_flop"
 _COLUMNS = 3
 _SPREAD = 0.6
@@ -29,8 +30,8 @@ def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
 
     Args:
         observations: Of the grid.
-        labels: Condition of flip-flop -> its law in short. Panels come by name, the training
-            condition first.
+        labels: Condition of flip-flop -> its law in short. Panels come by the numbers in it: by
+            length, then by the share of ignored instructions.
     """
     own = observations[
         (observations["task"] == _TASK) & observations["metric"].isin(["glitches", "queries"])
@@ -42,7 +43,7 @@ def drawn(observations: pd.DataFrame, labels: Mapping[str, str]) -> pd.DataFrame
         stats.binomtest(wrong, reads).proportion_ci(method="wilson")
         for wrong, reads in zip(wide["glitches"], wide["queries"], strict=True)
     ]
-    order = sorted(labels, key=lambda condition: (condition != TRAINED, condition))
+    order = sorted(labels, key=lambda condition: [*map(float, _NUMBER.findall(labels[condition]))])
     return (
         wide.assign(
             label=wide["condition"].map(labels),
