@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
 
-# As many are counted one by one.
-MOST = 200_000
+# Up to so many are counted one by one.
+_MOST = 200_000
 _DRAWN = 20_000
 
 
@@ -21,13 +22,20 @@ def splits(size: int, chosen: int, rng: np.random.Generator) -> tuple[NDArray[np
         chosen: Runs of the first one.
         rng: Source of random splits.
     """
-    if comb(size, chosen) > MOST:
+    if comb(size, chosen) > _MOST:
         order = np.argsort(rng.random((_DRAWN, size)), axis=1)
         return np.asarray(order < chosen), False
+    return _every(size, chosen), True
+
+
+@lru_cache(maxsize=4)
+def _every(size: int, chosen: int) -> NDArray[np.bool_]:
+    """Return all splits; kept, for every pair of architectures asks for the same ones."""
     groups = np.zeros((comb(size, chosen), size), dtype=bool)
     members = np.array([*combinations(range(size), chosen)], dtype=np.int64)
-    np.put_along_axis(groups, members.reshape(len(groups), chosen), True, axis=1)
-    return groups, True
+    np.put_along_axis(groups, members, True, axis=1)
+    groups.setflags(write=False)
+    return groups
 
 
 def share_at_least(found: NDArray[np.float64], own: float, complete: bool, slack: float) -> float:
