@@ -1,10 +1,11 @@
 """Chunked linear recurrences, forward and backward, against one token at a time.
 
 Input: random q, k, v and gates of batch 8, 2 heads of 64, lengths 64 to 4,096, one thread. Peers:
-the same recurrence step by step, with inputs unbound once, and with inputs indexed at each step
-(whose backward is quadratic in the length); PyTorch's causal attention of the same width, which
-computes something else, as a measure of cost. Agreement means equal outputs and gradients. A last
-row per form gives the log-log slope of its time over the length.
+the same recurrence by the compiled kernel that a CPU uses in float32; step by step, with inputs
+unbound once, and with inputs indexed at each step (whose backward is quadratic in the length);
+PyTorch's causal attention of the same width, which computes something else, as a measure of cost.
+Agreement means equal outputs and gradients. The last rows of a form give the log-log slopes of its
+times over the length, in chunks and compiled.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from seqlab.bench.harness import Plan, compare
-from seqlab.kernels import chunked, recurrences
+from seqlab.kernels import chunked, recurrences, recurrences_numba
 from seqlab.kernels.recurrences import Form
 
 BATCH, HEADS, WIDTH = 8, 2, 64
@@ -31,15 +32,17 @@ LONGEST_INDEXED = 256
 TOLERANCE = 1e-3
 
 ATTENTION = "attention (another function)"
+COMPILED = "compiled"
 
 _NAME = "mixers"
 _SEED = 0
-FORMS: dict[str, tuple[Form, Form]] = {
-    "retention": (chunked.chunked_decayed, recurrences.decayed_recurrence),
-    "gla": (chunked.chunked_gated, recurrences.gated_recurrence),
-    "deltanet": (chunked.chunked_delta, recurrences.delta_recurrence),
-    "gated_deltanet": (chunked.chunked_gated_delta, recurrences.gated_delta_recurrence),
-    "rwkv7": (chunked.chunked_generalized_delta, recurrences.generalized_delta_recurrence),
+# Architecture -> its recurrence.
+FORMS = {
+    "retention": "decayed",
+    "gla": "gated",
+    "deltanet": "delta",
+    "gated_deltanet": "gated_delta",
+    "rwkv7": "generalized_delta",
 }
 
 
@@ -56,32 +59,55 @@ def run(quick: bool, budget_s: float) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(_SEED)
     torch.set_num_threads(1)
     try:
-        for form, (ours, stepwise) in FORMS.items():
-            times = {}
+        for form in FORMS:
+            times: dict[str, dict[int, float]] = {"in chunks": {}, COMPILED: {}}
             for length in lengths:
                 tensors = inputs(form, length)
-                peers: dict[str, Callable[[], Any]] = {}
+                peers: dict[str, Callable[[], Any]] = {
+                    COMPILED: partial(_both, compiled(form), tensors)
+                }
                 if length <= LONGEST_STEPWISE:
-                    peers["step by step"] = partial(_both, stepwise, tensors)
+                    peers["step by step"] = partial(_both, stepwise(form), tensors)
                 if length <= LONGEST_INDEXED:
-                    peers["indexed"] = partial(_both, partial(_indexed, stepwise), tensors)
+                    peers["indexed"] = partial(_both, partial(_indexed, stepwise(form)), tensors)
                 peers[ATTENTION] = partial(_attention, tensors)
                 for row in compare(
                     _NAME,
                     f"{form} T{length}",
-                    partial(_both, ours, tensors),
+                    partial(_both, in_chunks(form), tensors),
                     peers,
                     agree=_agree,
                     plan=plan,
                     rng=rng,
                     threads=1,
                 ):
-                    times[length] = row["ours_min_s"]
+                    times["in chunks"][length] = row["ours_min_s"]
+                    if row["peer"] == COMPILED:
+                        times[COMPILED][length] = row["peer_min_s"]
                     # Nothing is compared with what computes something else.
                     yield row | ({"agree": None} if row["peer"] == ATTENTION else {})
-            yield _slope(form, times)
+            for computed, seconds in times.items():
+                yield _slope(f"{form} {computed}", seconds)
     finally:
         torch.set_num_threads(most)
+
+
+def in_chunks(form: str) -> Form:
+    """Return the chunked recurrence of an architecture."""
+    function: Form = getattr(chunked, f"chunked_{FORMS[form]}")
+    return function
+
+
+def compiled(form: str) -> Form:
+    """Return its compiled recurrence."""
+    function: Form = getattr(recurrences_numba, f"numba_{FORMS[form]}")
+    return function
+
+
+def stepwise(form: str) -> Form:
+    """Return its recurrence one token at a time."""
+    function: Form = getattr(recurrences, f"{FORMS[form]}_recurrence")
+    return function
 
 
 def inputs(form: str, length: int) -> list[Tensor]:
@@ -110,11 +136,11 @@ def _both(form: Form, tensors: list[Tensor]) -> list[Tensor]:
     return [output.detach(), *torch.autograd.grad(output.sum(), tensors)]
 
 
-def _indexed(stepwise: Form, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+def _indexed(step: Form, *tensors: Tensor) -> tuple[Tensor, Tensor]:
     """Run a recurrence with its full inputs indexed at each step."""
     outputs, state = [], None
     for t in range(tensors[0].shape[2]):
-        output, state = stepwise(*(tensor[:, :, t : t + 1] for tensor in tensors), state)
+        output, state = step(*(tensor[:, :, t : t + 1] for tensor in tensors), state)
         outputs.append(output)
     assert state is not None
     return torch.cat(outputs, 2), state

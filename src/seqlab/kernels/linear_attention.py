@@ -1,9 +1,10 @@
-"""Linear recurrences with a matrix state, one interface over three forms.
+"""Linear recurrences with a matrix state, one interface over all its forms.
 
-One token, as in decoding, takes a step of the recurrence itself. Longer sequences are computed in
-chunks of batched products, on every device and in every precision, or by flash-linear-attention's
-kernels, on a GPU and of values in half precision: what trains in float32 is never rounded behind
-one's back. Shapes and results are those of `recurrences`.
+One token, as in decoding, takes a step of the recurrence itself. Longer sequences are computed on a
+CPU in float32 by one compiled kernel; on a GPU, where values are in half precision, by
+flash-linear-attention's; and elsewhere, on every device and in every precision, in chunks of
+batched products: what trains in float32 is never rounded behind one's back. Shapes and results are
+those of `recurrences`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqlab.kernels import chunked, recurrences, recurrences_fla
+from seqlab.kernels import chunked, recurrences, recurrences_fla, recurrences_numba
 from seqlab.kernels.recurrences import Form, in_full_precision
 
-Backend = Literal["chunked", "fla"]
+Backend = Literal["chunked", "fla", "numba"]
 _STEPS: dict[str, Form] = {
     name: in_full_precision(getattr(recurrences, f"{name}_recurrence"))
     for name in ("decayed", "gated", "delta", "gated_delta", "generalized_delta")
@@ -24,10 +25,15 @@ _STEPS: dict[str, Form] = {
 
 
 def resolve_backend(device: torch.device, dtype: torch.dtype) -> Backend:
-    """Return what computes a recurrence over many values of a type on a device."""
+    """Return what computes a recurrence over many values of a type on a device.
+
+    Half precision is computed in float32 where it is not fla that does.
+    """
+    if device.type == "cpu":
+        return "chunked" if dtype == torch.float64 else "numba"
     half = dtype in (torch.bfloat16, torch.float16)
-    on_gpu = device.type == "cuda" and recurrences_fla.fla_importable()
-    return "fla" if half and on_gpu else "chunked"
+    on_gpu = device.type == "cuda"
+    return "fla" if half and on_gpu and recurrences_fla.fla_importable() else "chunked"
 
 
 def decayed(
@@ -76,6 +82,6 @@ def _form(name: str, v: Tensor) -> Form:
     if v.shape[2] == 1:
         # A chunk would pad the token and solve a system of one unknown.
         return _STEPS[name]
-    if resolve_backend(v.device, v.dtype) == "fla":
-        return getattr(recurrences_fla, f"fla_{name}")
-    return getattr(chunked, f"chunked_{name}")
+    backend = resolve_backend(v.device, v.dtype)
+    module = {"chunked": chunked, "fla": recurrences_fla, "numba": recurrences_numba}[backend]
+    return getattr(module, f"{backend}_{name}")

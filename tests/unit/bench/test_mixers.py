@@ -7,19 +7,20 @@ import torch
 from seqlab.bench import mixers
 
 
-def test_chunks_agree_with_both_peers_and_slopes_are_given() -> None:
+def test_chunks_agree_with_their_peers_and_slopes_are_given() -> None:
     rows = list(mixers.run(True, 2.0))
     slopes = [row for row in rows if "slope" in row]
     timed = [row for row in rows if "slope" not in row]
-    assert [row["case"] for row in slopes] == list(mixers.FORMS)
+    wanted = [f"{form} {how}" for form in mixers.FORMS for how in ("in chunks", mixers.COMPILED)]
+    assert [row["case"] for row in slopes] == wanted
     assert all(row["agree"] for row in timed if row["peer"] != mixers.ATTENTION)
     assert all(row["agree"] is None for row in timed if row["peer"] == mixers.ATTENTION)
     peers = {row["peer"] for row in timed}
-    assert peers == {"step by step", "indexed", mixers.ATTENTION}
+    assert peers == {mixers.COMPILED, "step by step", "indexed", mixers.ATTENTION}
 
 
 def test_indexing_computes_the_recurrence() -> None:
-    for form, (_, stepwise) in mixers.FORMS.items():
+    for form in mixers.FORMS:
         tensors = mixers.inputs(form, 9)
-        ours, _ = mixers._indexed(stepwise, *tensors)
-        torch.testing.assert_close(ours, stepwise(*tensors)[0])
+        ours, _ = mixers._indexed(mixers.stepwise(form), *tensors)
+        torch.testing.assert_close(ours, mixers.stepwise(form)(*tensors)[0])

@@ -181,7 +181,22 @@ def test_only_a_gpu_with_fla_uses_it(monkeypatch: pytest.MonkeyPatch) -> None:
         # What trains in full precision is not rounded behind one's back.
         assert linear_attention.resolve_backend(gpu, torch.float32) == "chunked"
         assert linear_attention.resolve_backend(gpu, torch.float64) == "chunked"
-        assert linear_attention.resolve_backend(cpu, torch.bfloat16) == "chunked"
+        assert linear_attention.resolve_backend(cpu, torch.bfloat16) == "numba"
+        assert linear_attention.resolve_backend(cpu, torch.float32) == "numba"
+        assert linear_attention.resolve_backend(cpu, torch.float64) == "chunked"
+
+
+@pytest.mark.parametrize("form", GIVEN)
+def test_a_cpu_computes_single_precision_by_its_kernel(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = inputs()
+    given = [x[key] for key in GIVEN[form]]
+    theirs, final = getattr(linear_attention.chunked, f"chunked_{form}")(*given)
+    monkeypatch.delattr(linear_attention.chunked, f"chunked_{form}")
+    ours, last = getattr(linear_attention, form)(*given)
+    close(ours, theirs)
+    close(last, final)
 
 
 @pytest.mark.parametrize("form", GIVEN)
