@@ -84,7 +84,9 @@ def observations(noise: float = 0.01, seed: int = 0) -> pd.DataFrame:
                             add(task, name, condition, run, accuracy=lost, nll=2.0, exact=lost)
                 solved = {"steps_to_90": 100.0 + run} if reached >= 0.9 else {}
                 cost = 10.0 if name == "gru" else 20.0
-                add(task, name, "training", run, cpu_s=cost, steps=400, state_bytes=64, **solved)
+                add(
+                    task, name, "training", run, compute_s=cost, steps=400, state_bytes=64, **solved
+                )
     return pd.DataFrame(rows)
 
 
@@ -128,7 +130,7 @@ def test_accuracies_are_corrected_for_the_floor() -> None:
     home = own[own["condition"] == "trained"]
     assert home["corrected"].to_numpy() == pytest.approx((0.95 - 0.125) / 0.875)
     assert home["perplexity"].to_numpy() == pytest.approx(math.e)
-    assert (home["cpu_s"] == 20).all() and (home["steps_to_90"] >= 100).all()
+    assert (home["compute_s"] == 20).all() and (home["steps_to_90"] >= 100).all()
     assert len(table) == len(NINE) * SEEDS * (3 + 3)
 
 
@@ -308,7 +310,7 @@ def crossed(interaction: float, seed: int = 1) -> pd.DataFrame:
                 for condition, metric, found in (
                     ("trained", "accuracy", value),
                     ("trained", "nll", 1.0),
-                    ("training", "cpu_s", 3.0),
+                    ("training", "compute_s", 3.0),
                     ("training", "steps", 100.0),
                 ):
                     rows.append(
@@ -394,7 +396,10 @@ def by_task(reached: dict[tuple[str, str], float], name: str = "rope") -> pd.Dat
         for seed in range(5):
             value = accuracy + 0.005 * rng.normal()
             metrics = {"accuracy": value, "nll": 1.0, "legal_accuracy": value + 0.01}
-            for arm, found in ((condition, metrics), ("training", {"steps": 9.0, "cpu_s": 1.0})):
+            for arm, found in (
+                (condition, metrics),
+                ("training", {"steps": 9.0, "compute_s": 1.0}),
+            ):
                 rows += [
                     {
                         "task": task,

@@ -69,7 +69,7 @@ def observed(study: ArchbenchSpec, part: str) -> pd.DataFrame:
                         "device": "CPU",
                     }
                     training = {
-                        "cpu_s": rng.uniform(1, 9),
+                        "compute_s": rng.uniform(1, 9),
                         "steps": 100.0,
                         "state_bytes": 64.0,
                         "parameters": 9.0,

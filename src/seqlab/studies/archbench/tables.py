@@ -75,7 +75,7 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
                 "glitch rate": by["estimate"].get(GLITCH_RATE, math.nan),
                 "most glitches": by["most"].get(GLITCH_RATE, math.nan),
                 "perplexity": by.loc["perplexity", "estimate"],
-                "CPU s": by.loc["cpu_s", "estimate"],
+                "training s": by.loc["compute_s", "estimate"],
                 "rank": own["rank"].iloc[0] if len(own) else math.nan,
                 "front": own["verdict"].iloc[0] if len(own) else "",
                 "P(front)": own["estimate"].iloc[0] if len(own) else math.nan,
@@ -96,9 +96,11 @@ def variance(statistics: pd.DataFrame) -> pd.DataFrame:
     rows = statistics[wanted]
     shares = rows["contrast"].str.startswith("anova")
     logs = rows["test"].fillna("").str.contains("log ratios")
-    what = rows["metric"].map({"cpu_s": "CPU seconds", GLITCH_RATE: "glitch rates"})
+    what = rows["metric"].map({"compute_s": "seconds of training", GLITCH_RATE: "glitch rates"})
     what = "difference of " + what.fillna("accuracies")
-    what = what.where(~logs, "log ratio of CPU seconds").where(~shares, "partial eta squared")
+    what = what.where(~logs, "log ratio of seconds of training").where(
+        ~shares, "partial eta squared"
+    )
     columns = ("task", "condition", "contrast", "treatment", "control", "estimate of")
     extra = ("statistic", "omega_squared", "p_hc3", *_EXACT)
     return _tested(rows.assign(**{"estimate of": what}), columns, extra)

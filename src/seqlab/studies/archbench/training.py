@@ -36,11 +36,14 @@ class Trained:
     Attributes:
         model: In evaluation mode.
         result: Of the training loop.
+        compute_s: Seconds it took: of the processor on a CPU, whatever ran beside it; of the clock
+            on a GPU, for which the processor mostly waits.
         peak_rss_mb: Largest resident memory of the process.
     """
 
     model: SequenceModel
     result: TrainResult
+    compute_s: float
     peak_rss_mb: float
 
     def steps_to(self, accuracy: float) -> int | None:
@@ -122,7 +125,9 @@ def train_model(
     )
     model.eval()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Trained(model, result, peak)
+    seconds = result.seconds
+    took = seconds["cpu"] if device == "cpu" else seconds["train"] + seconds["evaluate"]
+    return Trained(model, result, took, peak)
 
 
 def stream(

@@ -63,7 +63,7 @@ def runs(observations: pd.DataFrame, solvers: pd.DataFrame) -> pd.DataFrame:
 
     Adds what solvers measured (`SOLVERS`, where there are such), `corrected` accuracy, what is
     above those of a task (`above_greedy`, `above_alone`), `perplexity`, and from the training of
-    the run what it took (`cpu_s`, `state_bytes`, `steps_to_90`, ...).
+    the run what it took (`compute_s`, `state_bytes`, `steps_to_90`, ...).
     """
     keys = ["task", "architecture", "local", "seed", "device"]
     wide = observations.pivot_table(

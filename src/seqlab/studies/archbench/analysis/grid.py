@@ -50,7 +50,11 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
         HYPOTHESES,
         item="archbench_table2",
         alpha=alpha,
-        margins={"accuracy": margin, GLITCH_RATE: spec.glitch_margin, "cpu_s": spec.cost_margin},
+        margins={
+            "accuracy": margin,
+            GLITCH_RATE: spec.glitch_margin,
+            "compute_s": spec.cost_margin,
+        },
     )
     rows += solver_contrast_rows(
         nine[nine["condition"] == TRAINED],

@@ -56,7 +56,7 @@ _FAR = ("length_x4", "length_x4_sparse", "length_x4_dense")
 HYPOTHESES = (
     Planned("headline", each(("deltanet",), _others("deltanet")), ("mqar",)),
     Planned("h0_modern_match_attention", _MODERN_HELD, ("mqar", "flip_flop")),
-    Planned("h0_cost", _MODERN_HELD, ("mqar", "flip_flop"), metric="cpu_s", logs=True),
+    Planned("h0_cost", _MODERN_HELD, ("mqar", "flip_flop"), metric="compute_s", logs=True),
     Planned("h1_recall", each(("rope", "retention", "deltanet"), RECURRENT), ("mqar",)),
     Planned(
         "h2_flip_flop",

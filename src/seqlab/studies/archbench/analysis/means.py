@@ -33,7 +33,7 @@ MEASURED = (
     ABOVE_ALONE,
     ABOVE_GREEDY,
     "perplexity",
-    "cpu_s",
+    "compute_s",
     "exact",
     GLITCH_RATE,
     "item_f1",
@@ -107,7 +107,7 @@ def front_rows(found: pd.DataFrame, tasks: Sequence[str], *, item: str, seed: in
         accuracy = part.pivot_table(
             index="seed", columns="architecture", values="accuracy"
         ).dropna()
-        cost = part.pivot_table(index="seed", columns="architecture", values="cpu_s").loc[
+        cost = part.pivot_table(index="seed", columns="architecture", values="compute_s").loc[
             accuracy.index
         ]
         index = rng.integers(0, len(accuracy), (_FRONT_RESAMPLES, len(accuracy)))
@@ -123,7 +123,7 @@ def front_rows(found: pd.DataFrame, tasks: Sequence[str], *, item: str, seed: in
             "item": item,
             "task": task,
             "condition": TRAINED,
-            "metric": "accuracy against cpu_s",
+            "metric": "accuracy against compute_s",
             "provenance": "measured",
             "device": part["device"].iloc[0],
             "n": len(accuracy),

@@ -14,7 +14,7 @@ from seqlab.studies.archbench.figures.looks import look_of
 SHOWN = {
     "accuracy": "accuracy",
     "perplexity": "perplexity",
-    "training_time_s": "CPU seconds of training",
+    "training_time_s": "seconds of training",
 }
 _LOG = ("perplexity", "training_time_s")
 

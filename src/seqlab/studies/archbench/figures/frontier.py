@@ -1,4 +1,4 @@
-"""Accuracy against what it costs: CPU time of training, and the state that decoding keeps."""
+"""Accuracy against what it costs: time of training, and the state that decoding keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import mean_rows
 from seqlab.studies.archbench.figures.looks import look_of
 
-COSTS = {"cpu_s": "CPU seconds of training", "state_bytes": "bytes of state"}
+COSTS = {"compute_s": "seconds of training", "state_bytes": "bytes of state"}
 
 
 def drawn(
@@ -31,7 +31,7 @@ def drawn(
     )
     rows = []
     for task in tasks:
-        cost = mean_rows(statistics, task, metric="cpu_s").set_index("architecture")
+        cost = mean_rows(statistics, task, metric="compute_s").set_index("architecture")
         for _, mean in mean_rows(statistics, task).iterrows():
             name = mean["architecture"]
             place = front[(front["task"] == task) & (front["model"] == name)]
@@ -43,9 +43,9 @@ def drawn(
                     "accuracy": mean["value"],
                     "accuracy_low": mean["ci_low"],
                     "accuracy_high": mean["ci_high"],
-                    "cpu_s": cost.loc[name, "value"],
-                    "cpu_s_low": cost.loc[name, "ci_low"],
-                    "cpu_s_high": cost.loc[name, "ci_high"],
+                    "compute_s": cost.loc[name, "value"],
+                    "compute_s_low": cost.loc[name, "ci_low"],
+                    "compute_s_high": cost.loc[name, "ci_high"],
                     "state_bytes": state[task, name],
                     "on_front": bool(len(place)) and place["verdict"].iloc[0] == "on the front",
                 }
@@ -77,7 +77,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
 
 
 def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
-    if cost == "cpu_s":
+    if cost == "compute_s":
         front = own[own["on_front"]].sort_values(cost)
         ax.plot(
             front[cost], front["accuracy"], drawstyle="steps-post", color=REFERENCE, linewidth=0.8
@@ -85,8 +85,10 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
     for _, row in own.iterrows():
         seen = look_of(row["architecture"])
         ax.vlines(row[cost], row["accuracy_low"], row["accuracy_high"], color=seen["color"])
-        if cost == "cpu_s":
-            ax.hlines(row["accuracy"], row["cpu_s_low"], row["cpu_s_high"], color=seen["color"])
+        if cost == "compute_s":
+            ax.hlines(
+                row["accuracy"], row["compute_s_low"], row["compute_s_high"], color=seen["color"]
+            )
         ax.plot(
             row[cost],
             row["accuracy"],
@@ -94,7 +96,7 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
             color=seen["color"],
             label=wording.architecture(row["architecture"]),
         )
-        if cost == "cpu_s" and row["on_front"]:
+        if cost == "compute_s" and row["on_front"]:
             ax.annotate(
                 wording.architecture(row["architecture"]),
                 (row[cost], row["accuracy"]),

@@ -55,9 +55,7 @@ def choose_rate(
                     "accuracy": Metric(value=last["accuracy"], unit="1", provenance="measured"),
                     "nll": Metric(value=last["loss"], unit="nats", provenance="measured"),
                     "steps": Metric(value=trained.result.steps, unit="steps", provenance="counted"),
-                    "cpu_s": Metric(
-                        value=trained.result.seconds["cpu"], unit="s", provenance="measured"
-                    ),
+                    "compute_s": Metric(value=trained.compute_s, unit="s", provenance="measured"),
                 }
             )
         rates = best_first(scores)[: max(1, len(rates) // 2)]

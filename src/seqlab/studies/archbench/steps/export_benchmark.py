@@ -40,7 +40,7 @@ def _row(record: Record) -> dict[str, object]:
         "seed": record.seed,
         "accuracy": reached["accuracy"].value,
         "perplexity": math.nan if nll is None else math.exp(nll),
-        "training_time_s": took["cpu_s"].value,
+        "training_time_s": took["compute_s"].value,
         "parameters": took["parameters"].value,
         "steps": took["steps"].value,
         "rehearsal": record.rehearsal,

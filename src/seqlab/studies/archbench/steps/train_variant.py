@@ -87,7 +87,7 @@ def _training(trained: Trained, rate: float, length: int) -> dict[str, Metric]:
         "rate": counted(rate, "1"),
         "steps": counted(result.steps, "steps"),
         "stopped_early": counted(float(result.stopped != "budget"), "1"),
-        "cpu_s": measured(result.seconds["cpu"], "s"),
+        "compute_s": measured(trained.compute_s, "s"),
         "wall_s": measured(result.seconds["train"] + result.seconds["evaluate"], "s"),
         "peak_rss_mb": measured(trained.peak_rss_mb, "MiB"),
         "parameters": counted(counts["total"], "parameters"),
