@@ -1,4 +1,4 @@
-"""Linear recurrences on a GPU by flash-linear-attention, against the CPU's chunked products."""
+"""Linear recurrences on a GPU by flash-linear-attention, against chunked products."""
 
 from __future__ import annotations
 

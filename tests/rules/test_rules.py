@@ -20,7 +20,7 @@ CI = ("--profile", "workflow/profiles/ci")
 RELATIVE = 1e-6
 # What describes the occasion and not the result.
 TIMED = {"prefill_ms", "decode_ms", "latency_ms", "site_latency_ms", "dram_gb_per_s"}
-TIMED |= {"step_ms", "compute_s", "wall_s", "peak_rss_mb"}
+TIMED |= {"step_ms", "compute_s", "cpu_s", "wall_s", "peak_rss_mb"}
 OCCASION = {"environment", "seconds", "samples_sha256", "resumed_from"} | TIMED
 
 QUANTIZATION = "results/ci/codesign/quantization"

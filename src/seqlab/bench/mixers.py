@@ -1,4 +1,4 @@
-"""Chunked linear recurrences, forward and backward, against one token at a time.
+"""Linear recurrences in chunks, forward and backward, against one token at a time and compiled.
 
 Input: random q, k, v and gates of batch 8, 2 heads of 64, lengths 64 to 4,096, one thread. Peers:
 the same recurrence by the compiled kernel that a CPU uses in float32; step by step, with inputs
@@ -32,7 +32,7 @@ LONGEST_INDEXED = 256
 TOLERANCE = 1e-3
 
 ATTENTION = "attention (another function)"
-COMPILED = "compiled"
+CHUNKED, COMPILED, STEPWISE, INDEXED = "in chunks", "compiled", "step by step", "indexed"
 
 _NAME = "mixers"
 _SEED = 0
@@ -47,7 +47,7 @@ FORMS = {
 
 
 def run(quick: bool, budget_s: float) -> Iterator[dict[str, Any]]:
-    """Yield one row per form, length and peer, then the slopes.
+    """Yield one row per architecture, length and peer, then the slopes.
 
     Args:
         quick: Short sequences and few repeats, to test that the bench works.
@@ -59,59 +59,53 @@ def run(quick: bool, budget_s: float) -> Iterator[dict[str, Any]]:
     rng = np.random.default_rng(_SEED)
     torch.set_num_threads(1)
     try:
-        for form in FORMS:
-            times: dict[str, dict[int, float]] = {"in chunks": {}, COMPILED: {}}
+        for architecture in FORMS:
+            times: dict[str, dict[int, float]] = {CHUNKED: {}, COMPILED: {}}
             for length in lengths:
-                tensors = inputs(form, length)
+                tensors = inputs(architecture, length)
                 peers: dict[str, Callable[[], Any]] = {
-                    COMPILED: partial(_both, compiled(form), tensors)
+                    COMPILED: partial(_both, form_of(architecture, COMPILED), tensors)
                 }
                 if length <= LONGEST_STEPWISE:
-                    peers["step by step"] = partial(_both, stepwise(form), tensors)
+                    peers[STEPWISE] = partial(_both, form_of(architecture, STEPWISE), tensors)
                 if length <= LONGEST_INDEXED:
-                    peers["indexed"] = partial(_both, partial(_indexed, stepwise(form)), tensors)
+                    indexed = partial(_indexed, form_of(architecture, STEPWISE))
+                    peers[INDEXED] = partial(_both, indexed, tensors)
                 peers[ATTENTION] = partial(_attention, tensors)
                 for row in compare(
                     _NAME,
-                    f"{form} T{length}",
-                    partial(_both, in_chunks(form), tensors),
+                    f"{architecture} T{length}",
+                    partial(_both, form_of(architecture, CHUNKED), tensors),
                     peers,
                     agree=_agree,
                     plan=plan,
                     rng=rng,
                     threads=1,
                 ):
-                    times["in chunks"][length] = row["ours_min_s"]
+                    times[CHUNKED][length] = row["ours_min_s"]
                     if row["peer"] == COMPILED:
                         times[COMPILED][length] = row["peer_min_s"]
                     # Nothing is compared with what computes something else.
                     yield row | ({"agree": None} if row["peer"] == ATTENTION else {})
             for computed, seconds in times.items():
-                yield _slope(f"{form} {computed}", seconds)
+                yield _slope(f"{architecture} {computed}", seconds)
     finally:
         torch.set_num_threads(most)
 
 
-def in_chunks(form: str) -> Form:
-    """Return the chunked recurrence of an architecture."""
-    function: Form = getattr(chunked, f"chunked_{FORMS[form]}")
-    return function
+def form_of(architecture: str, computed: str) -> Form:
+    """Return the recurrence of an architecture as it is computed in one of three ways."""
+    name = FORMS[architecture]
+    forms: dict[str, Form] = {
+        CHUNKED: getattr(chunked, f"chunked_{name}"),
+        COMPILED: getattr(recurrences_numba, f"numba_{name}"),
+        STEPWISE: getattr(recurrences, f"{name}_recurrence"),
+    }
+    return forms[computed]
 
 
-def compiled(form: str) -> Form:
-    """Return its compiled recurrence."""
-    function: Form = getattr(recurrences_numba, f"numba_{FORMS[form]}")
-    return function
-
-
-def stepwise(form: str) -> Form:
-    """Return its recurrence one token at a time."""
-    function: Form = getattr(recurrences, f"{FORMS[form]}_recurrence")
-    return function
-
-
-def inputs(form: str, length: int) -> list[Tensor]:
-    """Return what a form takes, (B, H, T, ...), with gates of usual size."""
+def inputs(architecture: str, length: int) -> list[Tensor]:
+    """Return what its recurrence takes, (B, H, T, ...), with gates of usual size."""
     generator = torch.Generator().manual_seed(_SEED)
 
     def normal(*size: int) -> Tensor:
@@ -126,7 +120,7 @@ def inputs(form: str, length: int) -> list[Tensor]:
         "deltanet": [q, unit, v, beta],
         "gated_deltanet": [q, unit, v, beta, gate[..., 0]],
         "rwkv7": [q, unit, v, -unit, unit * beta[..., None], gate],
-    }[form]
+    }[architecture]
     return [tensor.requires_grad_() for tensor in made]
 
 
@@ -161,12 +155,12 @@ def _agree(ours: list[Tensor], theirs: list[Tensor]) -> bool:
     )
 
 
-def _slope(form: str, times: dict[int, float]) -> dict[str, Any]:
+def _slope(case: str, times: dict[int, float]) -> dict[str, Any]:
     lengths = sorted(times)
     slope = float(np.polyfit(np.log(lengths), np.log([times[n] for n in lengths]), 1)[0])
     return {
         "name": _NAME,
-        "case": form,
+        "case": case,
         "peer": "itself at other lengths",
         "slope": slope,
         "lengths": lengths,

@@ -1,1 +1,1 @@
-"""Hot loops: scan, convolution, normalisation, quantised products."""
+"""Hot loops: scan, linear recurrences, convolution, norm, sparse and quantised products."""

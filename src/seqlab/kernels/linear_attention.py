@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from seqlab.kernels import chunked, recurrences, recurrences_fla, recurrences_numba
+from seqlab.kernels import chunked, recurrences, recurrences_fla
 from seqlab.kernels.recurrences import Form, in_full_precision
 
 Backend = Literal["chunked", "fla", "numba"]
@@ -27,7 +27,7 @@ _STEPS: dict[str, Form] = {
 def resolve_backend(device: torch.device, dtype: torch.dtype) -> Backend:
     """Return what computes a recurrence over many values of a type on a device.
 
-    Half precision is computed in float32 where it is not fla that does.
+    Half precision is computed in float32 unless fla computes it.
     """
     if device.type == "cpu":
         return "chunked" if dtype == torch.float64 else "numba"
@@ -40,28 +40,28 @@ def decayed(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """S_t = e^{g_t} S_{t-1} + k_t v_t^T with one log decay per head, g (B, H, T): RetNet."""
-    return _form("decayed", v)(q, k, v, g, state)
+    return _computed("decayed", q, k, v, g, state)
 
 
 def gated(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """S_t = diag(e^{g_t}) S_{t-1} + k_t v_t^T with log decays g (B, H, T, K): GLA."""
-    return _form("gated", v)(q, k, v, g, state)
+    return _computed("gated", q, k, v, g, state)
 
 
 def delta(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """S_t = S_{t-1} + k_t beta_t (v_t - S_{t-1}^T k_t)^T with beta (B, H, T): DeltaNet."""
-    return _form("delta", v)(q, k, v, beta, state)
+    return _computed("delta", q, k, v, beta, state)
 
 
 def gated_delta(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Apply the delta rule to a state that decays before it is read, beta and g (B, H, T)."""
-    return _form("gated_delta", v)(q, k, v, beta, g, state)
+    return _computed("gated_delta", q, k, v, beta, g, state)
 
 
 def generalized_delta(
@@ -74,14 +74,28 @@ def generalized_delta(
     state: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """S_t = diag(e^{g_t}) S_{t-1} + b_t (S_{t-1}^T a_t)^T + k_t v_t^T: RWKV-7."""
-    return _form("generalized_delta", v)(q, k, v, a, b, g, state)
+    return _computed("generalized_delta", q, k, v, a, b, g, state)
 
 
-def _form(name: str, v: Tensor) -> Form:
-    """Return what computes a recurrence of values (B, H, T, W)."""
+def _computed(name: str, *given: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Compute a recurrence of q, k, v (B, H, T, W), what else it takes, and a state or None."""
+    v = given[2]
+    assert v is not None
     if v.shape[2] == 1:
-        # A chunk would pad the token and solve a system of one unknown.
-        return _STEPS[name]
-    backend = resolve_backend(v.device, v.dtype)
-    module = {"chunked": chunked, "fla": recurrences_fla, "numba": recurrences_numba}[backend]
-    return getattr(module, f"{backend}_{name}")
+        # A whole sequence would cost its preparations: chunks, or arrays for the kernel.
+        return _STEPS[name](*given)
+    wide = any(x is not None and x.dtype == torch.float64 for x in given)
+    return _form(name, resolve_backend(v.device, torch.float64 if wide else v.dtype))(*given)
+
+
+def _form(name: str, backend: Backend) -> Form:
+    form: Form
+    if backend == "numba":
+        from seqlab.kernels import recurrences_numba  # compiles its kernels
+
+        form = getattr(recurrences_numba, f"numba_{name}")
+    elif backend == "fla":
+        form = getattr(recurrences_fla, f"fla_{name}")
+    else:
+        form = getattr(chunked, f"chunked_{name}")
+    return form

@@ -9,7 +9,8 @@ tokens; the backward recomputes a chunk from there, so memory grows with tokens 
 with tokens.
 
 A task is one sequence of one head, whatever the number of threads: sums are always taken in the
-same order, and results do not depend on the threads.
+same order, and results do not depend on the threads. So no more of them work than there are
+sequences and heads.
 
 Layouts: `rows` are (sequences * tokens, keys or values), `states` (sequences * keys, values), all
 with unit stride in the last axis; values are a multiple of `COLUMNS`.
@@ -25,7 +26,9 @@ from numba import prange
 from seqlab.kernels.jit import device, kernel
 from seqlab.kernels.simd import LANES, aligned_tiles, fma, load, mul, splat, store, total
 
-# Fewer would spare the second cache, but states kept in memory cost more.
+# Tokens of a chunk. The backward holds 32 columns of the states of one, 132 KiB for 32 keys; with
+# chunks of 8 that fit the first cache it took half as long again, for four times as many states
+# were written to memory and read from there.
 CHUNK = 32
 COLUMNS = 2 * LANES
 _ZERO = np.float32(0.0)
@@ -166,6 +169,7 @@ def _backward_plain(
     grad_k: Any,
     grad_v: Any,
     grad_w: Any,
+    decays: int,
     h: Any,
     carry: Any,
     row: int,
@@ -188,8 +192,9 @@ def _backward_plain(
         grad_k[t, i] += total(fma(v1, g1, mul(v0, g0)))
         value0 = fma(splat(k[t, i]), g0, value0)
         value1 = fma(splat(k[t, i]), g1, value1)
-        sums = mul(g0, load(h, before + i, 0))
-        grad_w[t, i] += total(fma(g1, load(h, before + i, LANES), sums))
+        if decays:
+            sums = mul(g0, load(h, before + i, 0))
+            grad_w[t, i] += total(fma(g1, load(h, before + i, LANES), sums))
         store(carry, row + i, column, mul(splat(w[t, i]), g0))
         store(carry, row + i, right, mul(splat(w[t, i]), g1))
     store(grad_v, t, column, value0)
@@ -212,6 +217,7 @@ def _backward_removing(
     grad_a: Any,
     grad_b: Any,
     grad_w: Any,
+    decays: int,
     h: Any,
     carry: Any,
     row: int,
@@ -246,7 +252,8 @@ def _backward_removing(
     for i in range(keys):
         g0, g1 = load(carry, row + i, column), load(carry, row + i, right)
         x0, x1 = load(h, before + i, 0), load(h, before + i, LANES)
-        grad_w[t, i] += total(fma(g1, x1, mul(g0, x0)))
+        if decays:
+            grad_w[t, i] += total(fma(g1, x1, mul(g0, x0)))
         grad_a[t, i] += total(fma(read1, x1, mul(read0, x0)))
         store(carry, row + i, column, fma(splat(a[t, i]), read0, mul(splat(w[t, i]), g0)))
         store(carry, row + i, right, fma(splat(a[t, i]), read1, mul(splat(w[t, i]), g1)))
@@ -270,6 +277,7 @@ def _backward_task(
     grad_a: Any,
     grad_b: Any,
     grad_w: Any,
+    decays: int,
     carry: Any,
     sequence: int,
     tokens: int,
@@ -306,6 +314,7 @@ def _backward_task(
                         grad_a,
                         grad_b,
                         grad_w,
+                        decays,
                         h,
                         carry,
                         row,
@@ -324,6 +333,7 @@ def _backward_task(
                         grad_k,
                         grad_v,
                         grad_w,
+                        decays,
                         h,
                         carry,
                         row,
@@ -333,7 +343,9 @@ def _backward_task(
                     )
 
 
-@kernel(f"void({', '.join([_MATRIX] * 6)}, int64, {', '.join([_MATRIX] * 10)}, int64)")
+@kernel(
+    f"void({', '.join([_MATRIX] * 6)}, int64, {', '.join([_MATRIX] * 9)}, int64, {_MATRIX}, int64)"
+)
 def retreat(
     q: Any,
     k: Any,
@@ -351,6 +363,7 @@ def retreat(
     grad_a: Any,
     grad_b: Any,
     grad_w: Any,
+    decays: int,
     carry: Any,
     tokens: int,
 ) -> None:
@@ -361,8 +374,9 @@ def retreat(
         removed, starts: What the forward wrote.
         grad_out: Rows of values, the gradient of `out`.
         grad_q, grad_k, grad_a, grad_b, grad_w: Rows of keys, added to; `grad_a` and `grad_b` only
-            if `removing`.
+            if `removing`, `grad_w` only if `decays`.
         grad_v: Rows of values, written.
+        decays: 1 where the gradient of `w` is wanted.
         carry: States, the gradient of the final ones in, of the initial ones out.
     """
     for sequence in prange(q.shape[0] // tokens):
@@ -383,6 +397,7 @@ def retreat(
             grad_a,
             grad_b,
             grad_w,
+            decays,
             carry,
             sequence,
             tokens,

@@ -1,5 +1,5 @@
-"""Linear recurrences with a matrix state, one token at a time: for decoding, and as oracles of the
-chunked forms.
+"""Linear recurrences with a matrix state, one token at a time: for decoding, and as oracles of
+all other forms.
 
 Shapes: q, k (B, H, T, K); v (B, H, T, W); state S (B, H, K, W), key dimension first; outputs
 o_t = S_t^T q_t (B, H, T, W), returned with the final state. Scales of q are the caller's. Inputs
@@ -12,7 +12,7 @@ DeltaNet (Yang et al. 2024b), RWKV-7 (Peng et al. 2025).
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any
 
 import torch
@@ -22,7 +22,8 @@ Form = Callable[..., tuple[Tensor, Tensor]]
 
 
 def in_full_precision(form: Form) -> Form:
-    """Compute a form in at least fp32 under autocast too; the output has the type of the values.
+    """Compute a form in one type, of at least fp32, under autocast too; the output has the type of
+    the values.
 
     Cumulated decays lose their digits in half precision, and triangular systems are not solved in
     it.
@@ -32,11 +33,10 @@ def in_full_precision(form: Form) -> Form:
     def computed(*tensors: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
         q, _, v = tensors[:3]
         assert q is not None and v is not None
+        given = (x.dtype for x in tensors if x is not None)
+        dtype = reduce(torch.promote_types, given, torch.float32)
         with torch.autocast(q.device.type, enabled=False):
-            wide = (
-                x if x is None else x.to(torch.promote_types(x.dtype, torch.float32))
-                for x in tensors
-            )
+            wide = (None if x is None else x.to(dtype) for x in tensors)
             output, state = form(*wide, **options)
         return output.to(v.dtype), state
 

@@ -1,8 +1,8 @@
 """Linear recurrences with a matrix state on CPU in float32, by one compiled kernel.
 
-The same functions as `recurrences`, with the same shapes and results. All of them are special cases
-of S_t = diag(w_t) S_{t-1} + b_t (S_{t-1}^T a_t)^T + k_t v_t^T; what makes its arguments out of
-theirs is left to autograd.
+The same functions as `recurrences`, with the same shapes and results; they can be differentiated
+once. All of them are special cases of S_t = diag(w_t) S_{t-1} + b_t (S_{t-1}^T a_t)^T + k_t v_t^T;
+what makes its arguments out of theirs is left to autograd.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def numba_decayed(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """S_t = e^{g_t} S_{t-1} + k_t v_t^T with one log decay per head, g (B, H, T): RetNet."""
-    return _computed(q, k, v, None, None, _of_keys(g.exp(), k), state)
+    return _computed(q, k, v, None, None, _for_each_key(g.exp(), k), state)
 
 
 @in_full_precision
@@ -52,7 +52,7 @@ def numba_gated_delta(
     """Apply the delta rule to a state that decays before it is read, beta and g (B, H, T)."""
     beta, decay = beta[..., None], g.exp()
     read = decay[..., None] * k
-    return _computed(q, k, beta * v, read, -beta * k, _of_keys(decay, k), state)
+    return _computed(q, k, beta * v, read, -beta * k, _for_each_key(decay, k), state)
 
 
 @in_full_precision
@@ -69,7 +69,8 @@ def numba_generalized_delta(
     return _computed(q, k, v, a, b, g.exp(), state)
 
 
-def _of_keys(decay: Tensor, k: Tensor) -> Tensor:
+def _for_each_key(decay: Tensor, k: Tensor) -> Tensor:
+    """Return decays of heads (B, H, T) as those of all their keys (B, H, T, K)."""
     return decay[..., None].expand_as(k)
 
 
@@ -85,11 +86,9 @@ def _computed(
     """Return outputs (B, H, T, W) and the last state; without `a` and `b` nothing is removed.
 
     Raises:
-        ValueError: Something is not float32.
+        ValueError: Shapes disagree, or something is not float32 or not on a CPU.
     """
-    for tensor in (q, k, v, a, b, w, state):
-        if tensor is not None and tensor.dtype != torch.float32:
-            raise ValueError(f"the compiled recurrence computes float32, not {tensor.dtype}")
+    _check(q, k, v, a, b, w, state)
     width = v.shape[-1]
     missing = -width % matrix_state_numba.COLUMNS
     if missing:
@@ -103,6 +102,33 @@ def _computed(
     return (output[..., :width], last[..., :width]) if missing else (output, last)
 
 
+def _check(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor | None,
+    b: Tensor | None,
+    w: Tensor,
+    state: Tensor | None,
+) -> None:
+    """Refuse what the kernels would read or write outside of: they check no index."""
+    batch, heads, tokens, keys = q.shape
+    rows_of_keys = {"k": k, "a": a, "b": b, "decays": w}
+    expected = {name: (tensor, q.shape) for name, tensor in rows_of_keys.items()}
+    expected["v"] = v, torch.Size((batch, heads, tokens, v.shape[-1]))
+    expected["state"] = state, torch.Size((batch, heads, keys, v.shape[-1]))
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tensor.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
+    if min(tokens, keys, v.shape[-1]) < 1:
+        raise ValueError(f"nothing to compute of q {tuple(q.shape)} and v {tuple(v.shape)}")
+    for tensor in (q, k, v, a, b, w, state):
+        if tensor is not None and (tensor.dtype, tensor.device.type) != (torch.float32, "cpu"):
+            raise ValueError(
+                f"the kernel computes float32 on a CPU, not {tensor.dtype} on {tensor.device}"
+            )
+
+
 def _forward(
     q: Tensor,
     k: Tensor,
@@ -113,7 +139,7 @@ def _forward(
     state: Tensor | None,
     *,
     keep: bool,
-) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor, tuple[Tensor | None, Tensor]]:
     """Return outputs, the last state, and what the backward needs besides the inputs."""
     follow_torch_threads()
     batch, heads, tokens, keys = k.shape
@@ -125,17 +151,18 @@ def _forward(
     chunks = -(-tokens // matrix_state_numba.CHUNK) if keep else 0
     starts = k.new_empty(batch, heads, chunks, keys, width)
     output = v.new_empty(batch, heads, tokens, width)
-    removed = output if a is None else torch.empty_like(output)
+    removed = None if a is None else torch.empty_like(output)
+    own_keys = rows(k)
     matrix_state_numba.advance(
         rows(q),
-        rows(k),
+        own_keys,
         rows(v),
-        rows(k if a is None else a),
-        rows(k if b is None else b),
+        own_keys if a is None else rows(a),
+        own_keys if b is None else rows(b),
         rows(w),
         int(a is not None),
         rows(output),
-        rows(removed),
+        rows(output if removed is None else removed),
         rows(last),
         rows(starts),
         int(keep),
@@ -159,19 +186,22 @@ class _Recurrence(torch.autograd.Function):
         follow_torch_threads()
         q, k, v, a, b, w, state, removed, starts = ctx.saved_tensors
         removing = a is not None
-        names = "qkwab" if removing else "qkw"
+        # Constant decays, such as those of RetNet, want no gradient.
+        decays = ctx.needs_input_grad[5]
+        names = ("qkab" if removing else "qk") + ("w" if decays else "")
         grads = {name: q.new_zeros(q.shape) for name in names}
         grad_v = v.new_empty(v.shape)
         carry = grad_state.contiguous().clone()
+        own_keys, own_values = rows(k), rows(v)
         matrix_state_numba.retreat(
             rows(q),
-            rows(k),
-            rows(v),
-            rows(a if removing else k),
-            rows(b if removing else k),
+            own_keys,
+            own_values,
+            rows(a) if removing else own_keys,
+            rows(b) if removing else own_keys,
             rows(w),
             int(removing),
-            rows(removed),
+            rows(removed) if removing else own_values,
             rows(starts),
             rows(grad_output),
             rows(grads["q"]),
@@ -179,7 +209,8 @@ class _Recurrence(torch.autograd.Function):
             rows(grad_v),
             rows(grads["a" if removing else "k"]),
             rows(grads["b" if removing else "k"]),
-            rows(grads["w"]),
+            rows(grads["w" if decays else "k"]),
+            int(decays),
             rows(carry),
             k.shape[2],
         )
@@ -189,6 +220,6 @@ class _Recurrence(torch.autograd.Function):
             grad_v,
             grads.get("a"),
             grads.get("b"),
-            grads["w"],
+            grads.get("w"),
             None if state is None else carry,
         )

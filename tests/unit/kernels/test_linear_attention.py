@@ -14,9 +14,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqlab.kernels import linear_attention, recurrences, recurrences_fla
+from seqlab.kernels import (
+    chunked,
+    linear_attention,
+    matrix_state_numba,
+    recurrences,
+    recurrences_fla,
+)
+from seqlab.kernels.linear_attention import Backend, _form
 
 BATCH, HEADS, LENGTH, WIDTH = 2, 2, 192, 32
+EITHER = pytest.mark.parametrize("backend", ["chunked", "numba"])
 
 
 def naive(path: str) -> ModuleType:
@@ -64,51 +72,56 @@ def swapped(*tensors: Tensor) -> list[Tensor]:
     return [tensor.transpose(1, 2) for tensor in tensors]
 
 
-def test_the_delta_rule_equals_fla() -> None:
+@EITHER
+def test_the_delta_rule_equals_fla(backend: Backend) -> None:
     x = inputs()
     theirs, state = naive("delta_rule").delta_rule_recurrence(x["q"], x["unit"], x["v"], x["beta"])
-    ours, last = linear_attention.delta(x["q"] * WIDTH**-0.5, x["unit"], x["v"], x["beta"])
+    ours, last = _form("delta", backend)(x["q"] * WIDTH**-0.5, x["unit"], x["v"], x["beta"])
     close(ours, theirs)
     close(last, state)
 
 
-def test_the_gated_delta_rule_equals_fla() -> None:
+@EITHER
+def test_the_gated_delta_rule_equals_fla(backend: Backend) -> None:
     x = inputs()
     given = swapped(x["q"], x["unit"], x["v"], x["beta"], x["per_head"])
     operator = naive("gated_delta_rule").naive_recurrent_gated_delta_rule
     theirs, state = operator(*given, output_final_state=True)
-    ours, last = linear_attention.gated_delta(
+    ours, last = _form("gated_delta", backend)(
         x["q"] * WIDTH**-0.5, x["unit"], x["v"], x["beta"], x["per_head"]
     )
     close(ours, theirs.transpose(1, 2))
     close(last, state)
 
 
-def test_gated_linear_attention_equals_fla() -> None:
+@EITHER
+def test_gated_linear_attention_equals_fla(backend: Backend) -> None:
     x = inputs()
     given = swapped(x["q"], x["k"], x["v"], x["per_key"])
     theirs, state = naive("gla").naive_recurrent_gla(*given, output_final_state=True)
-    ours, last = linear_attention.gated(x["q"] * WIDTH**-0.5, x["k"], x["v"], x["per_key"])
+    ours, last = _form("gated", backend)(x["q"] * WIDTH**-0.5, x["k"], x["v"], x["per_key"])
     close(ours, theirs.transpose(1, 2))
     close(last, state)
 
 
-def test_retention_equals_fla() -> None:
+@EITHER
+def test_retention_equals_fla(backend: Backend) -> None:
     x = inputs()
     theirs = naive("retention").naive_retention(x["q"], x["k"], x["v"])
     decays = torch.log1p(-(2.0 ** (-5.0 - torch.arange(HEADS))))[None, :, None]
     g = decays.expand(BATCH, HEADS, LENGTH)
-    ours, _ = linear_attention.decayed(x["q"] * WIDTH**-0.5, x["k"], x["v"], g)
+    ours, _ = _form("decayed", backend)(x["q"] * WIDTH**-0.5, x["k"], x["v"], g)
     close(ours, theirs)
 
 
-def test_the_generalised_delta_rule_equals_fla() -> None:
+@EITHER
+def test_the_generalised_delta_rule_equals_fla(backend: Backend) -> None:
     x = inputs()
     given = (x["q"], x["k"], x["v"], -x["unit"], x["removed"], x["bounded"])
     operator = naive("generalized_delta_rule/dplr").dplr_recurrence
     theirs, state = operator(*given)
     # fla's plain operator scales its queries, RWKV-7 does not.
-    ours, last = linear_attention.generalized_delta(x["q"] * WIDTH**-0.5, *given[1:])
+    ours, last = _form("generalized_delta", backend)(x["q"] * WIDTH**-0.5, *given[1:])
     close(ours, theirs)
     close(last, state)
 
@@ -192,10 +205,23 @@ def test_a_cpu_computes_single_precision_by_its_kernel(
 ) -> None:
     x = inputs()
     given = [x[key] for key in GIVEN[form]]
-    theirs, final = getattr(linear_attention.chunked, f"chunked_{form}")(*given)
-    monkeypatch.delattr(linear_attention.chunked, f"chunked_{form}")
-    ours, last = getattr(linear_attention, form)(*given)
-    close(ours, theirs)
+    called = []
+    for name in ("advance", "retreat"):
+        kernel = getattr(matrix_state_numba, name)
+
+        def counted(*arguments: Any, name: str = name, kernel: Any = kernel) -> None:
+            called.append(name)
+            kernel(*arguments)
+
+        monkeypatch.setattr(matrix_state_numba, name, counted)
+    ours, _ = getattr(linear_attention, form)(*(x.clone().requires_grad_() for x in given))
+    ours.sum().backward()
+    assert called == ["advance", "retreat"]
+    # A wide gate makes all of it wide.
+    ours, last = getattr(linear_attention, form)(*given[:-1], given[-1].double())
+    assert len(called) == 2
+    theirs, final = getattr(chunked, f"chunked_{form}")(*(x.double() for x in given))
+    close(ours.double(), theirs)
     close(last, final)
 
 
@@ -204,8 +230,12 @@ def test_one_token_is_a_step_and_no_chunk(form: str, monkeypatch: pytest.MonkeyP
     x = inputs()
     given = [x[key][:, :, :1] for key in GIVEN[form]]
     state = torch.randn(BATCH, HEADS, WIDTH, WIDTH, generator=torch.Generator().manual_seed(1))
-    theirs, final = getattr(linear_attention.chunked, f"chunked_{form}")(*given, state)
-    monkeypatch.delattr(linear_attention.chunked, f"chunked_{form}")
+    theirs, final = getattr(chunked, f"chunked_{form}")(*given, state)
+
+    def no_form(*_: object) -> None:
+        raise AssertionError("one token was prepared as a sequence")
+
+    monkeypatch.setattr(linear_attention, "_form", no_form)
     ours, last = getattr(linear_attention, form)(*given, state)
     close(ours, theirs)
     close(last, final)

@@ -124,6 +124,22 @@ def test_wanted_positions_alone_have_the_same_states_and_gradients(architecture:
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_single_precision_computes_what_double_does(architecture: str) -> None:
+    # They run other code: compiled kernels against plain products.
+    ids, found = tokens(), []
+    for dtype in (torch.float32, torch.float64):
+        made = model(architecture, dtype)
+        hidden = made(ids)
+        parameters = [p for p in made.parameters() if p.requires_grad]
+        weights = torch.linspace(-1, 1, hidden.numel(), dtype=dtype).view_as(hidden)
+        found.append([hidden.detach(), *torch.autograd.grad((hidden * weights).sum(), parameters)])
+    largest = max(float(x.norm()) for x in found[1][1:])
+    for i, (ours, theirs) in enumerate(zip(*found, strict=True)):
+        size = theirs.norm() if i == 0 else max(float(theirs.norm()), 1e-3 * largest)
+        assert (ours - theirs).norm() <= 1e-4 * size
+
+
 @pytest.mark.parametrize(("architecture", "local"), FORMS)
 def test_later_tokens_do_not_reach_earlier_outputs(architecture: str, local: LocalMixing) -> None:
     made, ids = model(architecture, local=local), tokens()

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
 from seqlab.studies.archbench.tasks_spec import FlipFlopTask, MqarTask, Task
-from seqlab.studies.archbench.training import stream, train_model
+from seqlab.studies.archbench.training import (
+    _warm_up,
+    build_model,
+    compute_seconds,
+    stream,
+    train_model,
+)
 from seqlab.studies.archbench.training_spec import OptimiserSpec, ShapeSpec, TrainingSpec
 from seqlab.training.diagnostic import answer
+from seqlab.training.spec import TrainSpec
 
 RECALL = MqarTask(
     kind="mqar",
@@ -69,3 +77,20 @@ def test_no_test_sequence_is_trained_on() -> None:
     batch_at = stream(spec, problem, 0)
     trained = {row.numpy().tobytes() for step in range(30) for row in batch_at(step)["input_ids"]}
     assert len(trained) == 30 * 64 and not trained & known
+
+
+def test_cost_is_time_of_the_processor_or_of_the_clock() -> None:
+    seconds = {"cpu": 7.0, "train": 2.0, "evaluate": 3.0}
+    assert compute_seconds(seconds, "cpu") == 7.0
+    assert compute_seconds(seconds, "cuda") == 5.0
+
+
+@pytest.mark.parametrize("architecture", ["rope", "deltanet", "mamba", "lstm"])
+def test_warming_up_changes_no_weight(architecture: str) -> None:
+    problem, spec = problem_of(RECALL), settings(RECALL, architecture)
+    model = build_model(spec, problem, 0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _warm_up(model, TrainSpec(steps=5, seed=0, lr=1.0), stream(spec, problem, 0)(0))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(parameter.grad is None for parameter in model.parameters())

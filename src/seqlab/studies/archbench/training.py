@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ from seqlab.studies.archbench.training_spec import TrainingSpec
 from seqlab.training.callbacks import StopAtTarget
 from seqlab.training.checkpoint import Checkpoints
 from seqlab.training.diagnostic import answer, answers_loss, as_tensors
+from seqlab.training.distributed import World
 from seqlab.training.loop import Job, TrainResult, train
 from seqlab.training.spec import TrainSpec
+from seqlab.training.update import Update
 
 THRESHOLDS = (0.5, 0.8, 0.9, 0.99)
 # Evaluations in a row at the target before training stops.
@@ -37,7 +40,7 @@ class Trained:
         model: In evaluation mode.
         result: Of the training loop.
         compute_s: Seconds it took: of the processor on a CPU, whatever ran beside it; of the clock
-            on a GPU, for which the processor mostly waits.
+            on a GPU, drawing of the batches included.
         peak_rss_mb: Largest resident memory of the process.
     """
 
@@ -111,12 +114,13 @@ def train_model(
         checkpoint_every_s=_CHECKPOINT_S,
     )
     model = build_model(spec, problem, seed).to(device)
-    stop = spec.task.stop_at
+    stop, batch_at = spec.task.stop_at, stream(spec, problem, seed)
+    _warm_up(model, settings, batch_at(0))
     result = train(
         model,
         settings,
         Job(
-            batch_at=stream(spec, problem, seed),
+            batch_at=batch_at,
             loss_fn=answers_loss,
             evaluate=_evaluation(problem, valid, spec.optimiser.precision),
             callbacks=[] if stop is None else [StopAtTarget("accuracy", stop, _IN_A_ROW)],
@@ -125,9 +129,20 @@ def train_model(
     )
     model.eval()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    seconds = result.seconds
-    took = seconds["cpu"] if device == "cpu" else seconds["train"] + seconds["evaluate"]
-    return Trained(model, result, took, peak)
+    return Trained(model, result, compute_seconds(result.seconds, device), peak)
+
+
+def _warm_up(model: SequenceModel, settings: TrainSpec, batch: Mapping[str, Tensor]) -> None:
+    """Take a step with a copy: loading and compiling kernels, of which some models have more than
+    others, is no training.
+    """
+    update = Update(copy.deepcopy(model), settings, 1, answers_loss, World())
+    update(batch, 0, False)
+
+
+def compute_seconds(seconds: Mapping[str, float], device: str) -> float:
+    """Return `Trained.compute_s` of the seconds of a training result."""
+    return seconds["cpu"] if device == "cpu" else seconds["train"] + seconds["evaluate"]
 
 
 def stream(

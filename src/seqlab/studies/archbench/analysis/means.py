@@ -96,8 +96,8 @@ def mean_rows(found: pd.DataFrame, *, item: str, alpha: float, seed: int) -> Ite
 def front_rows(found: pd.DataFrame, tasks: Sequence[str], *, item: str, seed: int) -> Iterator[Row]:
     """Yield for each architecture whether no other is both as accurate and as cheap.
 
-    `estimate` is the share of joint resamples of seeds in which it is on the front; the cost is CPU
-    time of training on one thread.
+    `estimate` is the share of joint resamples of seeds in which it is on the front; the cost is the
+    time of training.
     """
     rng = np.random.default_rng(seed)
     for task in tasks:

@@ -88,6 +88,7 @@ def _training(trained: Trained, rate: float, length: int) -> dict[str, Metric]:
         "steps": counted(result.steps, "steps"),
         "stopped_early": counted(float(result.stopped != "budget"), "1"),
         "compute_s": measured(trained.compute_s, "s"),
+        "cpu_s": measured(result.seconds["cpu"], "s"),
         "wall_s": measured(result.seconds["train"] + result.seconds["evaluate"], "s"),
         "peak_rss_mb": measured(trained.peak_rss_mb, "MiB"),
         "parameters": counted(counts["total"], "parameters"),
