@@ -54,7 +54,8 @@ codesign:
       controls:
         dense: {rows: 64, columns: 64, width: 16, block: 16, samples: 256}
         sparse: {nodes: 1024, edges: 4096, communities: 16, mixing: 0.1, width: 16}
-        latency: {dense_repeats: 3, sparse_repeats: 3, warmup_max: 1, max_foreign_load: 64.0}
+        latency: {placements: 1, dense_repeats: 3, sparse_repeats: 3, warmup_max: 1,
+                  max_foreign_load: 64.0}
         seeds: 3
       synthetic:
         nodes: [256]

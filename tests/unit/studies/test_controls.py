@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from seqlab.errors import UserError
+from seqlab.measure.latency import Warmup, measure_interleaved
 from seqlab.studies.codesign.controls import run
 from seqlab.studies.codesign.controls.contrasts import CONTRASTS, STATISTICS, analyse
 from seqlab.studies.codesign.controls.figure import PANELS, draw, drawn
+from seqlab.studies.codesign.controls.placements import joined, placements
 from seqlab.studies.codesign.controls.spec import (
     AnalyseSpec,
     CacheSpec,
@@ -30,7 +32,12 @@ SPEC = RunSpec(
         CacheSpec(name="L2", size=65536, ways=8),
     ),
     latency=LatencySpec(
-        dense_repeats=3, sparse_repeats=3, warmup_max=1, max_foreign_load=64, attempts=1
+        placements=2,
+        dense_repeats=3,
+        sparse_repeats=3,
+        warmup_max=1,
+        max_foreign_load=64,
+        attempts=1,
     ),
     seed=0,
     threads=1,
@@ -48,9 +55,49 @@ def test_every_layout_computes_the_same(products: dict[str, dict[str, run.Produc
         assert max(errors.values()) < run.TOLERANCE
     # The sums run in another order, so the layouts did move something.
     dense = products[run.DENSE]
-    original, again = dense[run.ORIGINAL].call().clone(), dense[run.AGAIN].call()
+    original, again = dense[run.ORIGINAL].place()(), dense[run.AGAIN].place()()
     assert torch.equal(original, again)
-    assert not torch.equal(original, dense[run.RANDOM].call())
+    assert not torch.equal(original, dense[run.RANDOM].place()())
+
+
+def test_every_placement_computes_the_product_elsewhere(
+    products: dict[str, dict[str, run.Product]],
+) -> None:
+    rng = np.random.default_rng(0)
+    for kernel, layouts in products.items():
+        once, again = placements(layouts, 2, rng)
+        assert list(once) == list(again) == list(layouts)
+        for name, product in layouts.items():
+            found = once[name](), again[name]()
+            assert torch.equal(*found)
+            assert found[0].data_ptr() != found[1].data_ptr()
+            if kernel == run.DENSE:
+                # The same memory is written to by every call of one placement.
+                assert once[name]().data_ptr() == found[0].data_ptr()
+                torch.testing.assert_close(found[0].double(), product.reference, rtol=0, atol=1e-3)
+
+
+def test_measurements_of_placements_are_one() -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        measure_interleaved(
+            {"a": lambda: None, "b": lambda: None},
+            repeats={"a": 4, "b": 2},
+            rng=rng,
+            warmup=Warmup(max_calls=calls),
+        )
+        for calls in (1, 2)
+    ]
+    whole = joined(parts)
+    for arm, count in (("a", 8), ("b", 4)):
+        wanted = np.concatenate([part.samples_ns[arm] for part in parts])
+        assert np.array_equal(whole.samples_ns[arm], wanted) and len(wanted) == count
+        assert whole.median_s(arm) == pytest.approx(np.median(wanted) * 1e-9)
+    # Rounds of the second follow those of the first, and arms still pair up by round.
+    assert whole.rounds["a"].tolist() == list(range(8))
+    assert set(whole.rounds["b"]) <= set(range(8)) and whole.rounds["b"][2] >= 4
+    assert whole.order == parts[0].order + parts[1].order
+    assert whole.warmup_calls["a"] == sum(part.warmup_calls["a"] for part in parts)
 
 
 def test_a_product_of_something_else_is_refused(

@@ -7,8 +7,8 @@ stay in cache, in a random order they do not, where the operand is larger than t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -46,13 +46,13 @@ class Product:
     """One kernel in one layout.
 
     Attributes:
-        call: Computes the product of the permuted tensors.
+        place: Allocates the permuted tensors anew and returns a call that computes their product.
         restored: The product back in original labels, for the check.
         reference: The product in float64 by other means, in original labels.
         trace: Addresses of one call.
     """
 
-    call: Callable[[], Tensor]
+    place: Callable[[], Callable[[], Tensor]]
     restored: Callable[[], Tensor]
     reference: Tensor
     trace: Callable[[], traces.Trace]
@@ -87,17 +87,16 @@ def _dense_products(
     }
     sizes = (spec.rows, spec.columns, spec.width)
     reference = weight.double() @ x.double()
-    for name in _shuffled(layouts, rng):
-        layout = layouts[name]
-        w, operand = layout.apply(weight, axis=1).contiguous(), layout.apply(x).contiguous()
-        out = torch.empty(spec.rows, spec.width)
-        call = _matmul(w, operand, out)
+    for name, layout in layouts.items():
+        place = partial(_place_dense, layout.apply(weight, axis=1), layout.apply(x))
         # A function of the sizes alone: no address depends on the layout.
-        yield name, Product(call, call, reference, partial(traces.dense_gemm, *sizes))
+        yield name, Product(place, place(), reference, partial(traces.dense_gemm, *sizes))
 
 
-def _matmul(weight: Tensor, x: Tensor, out: Tensor) -> Callable[[], Tensor]:
-    return lambda: torch.mm(weight, x, out=out)
+def _place_dense(weight: Tensor, x: Tensor) -> Callable[[], Tensor]:
+    w, operand = (t.clone(memory_format=torch.contiguous_format) for t in (weight, x))
+    out = torch.empty(len(weight), x.shape[1])
+    return lambda: torch.mm(w, operand, out=out)
 
 
 def _sparse_products(spec: SparseSpec, rng: np.random.Generator) -> Iterator[tuple[str, Product]]:
@@ -115,19 +114,9 @@ def _sparse_products(spec: SparseSpec, rng: np.random.Generator) -> Iterator[tup
     x = torch.from_numpy(graph.features)
     reference = torch.from_numpy(adjacency.scipy().astype(np.float64) @ x.double().numpy())
     orders = _orders(graph)
-    for name in _shuffled(orders, rng):
-        order = orders[name]
+    for name, order in orders.items():
         moved = adjacency.permuted(order)
         yield name, _sparse_product(moved, x[order].contiguous(), order, reference)
-
-
-def _shuffled(layouts: Mapping[str, object], rng: np.random.Generator) -> list[str]:
-    """Return the names in random order, in which the tensors are then allocated.
-
-    In one order for all runs identical arms differ by 1.1 % in each of them: where a tensor lies in
-    memory is an effect of its own, and has to be drawn like any other.
-    """
-    return [str(name) for name in rng.permutation(list(layouts))]
 
 
 def _orders(graph: CommunityGraph) -> dict[str, Order]:
@@ -143,13 +132,18 @@ def _orders(graph: CommunityGraph) -> dict[str, Order]:
 def _sparse_product(adjacency: Adjacency, x: Tensor, order: Order, reference: Tensor) -> Product:
     weight = adjacency.weight
 
+    def place() -> Callable[[], Tensor]:
+        stored = {name: getattr(weight, name).copy() for name in ("indptr", "indices", "values")}
+        placed, operand = replace(weight, **stored), x.clone()
+        return lambda: placed @ operand
+
     def restored() -> Tensor:
         result = torch.empty_like(x)
         result[torch.from_numpy(order)] = weight @ x
         return result
 
     return Product(
-        lambda: weight @ x,
+        place,
         restored,
         reference,
         lambda: traces.csr_spmm(weight.indptr, weight.indices, weight.shape[1], x.shape[1]),

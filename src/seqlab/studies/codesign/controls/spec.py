@@ -40,8 +40,9 @@ class SparseSpec(Spec):
 class LatencySpec(TimingSpec):
     """How latency is measured."""
 
-    dense_repeats: int = setting("Timed dense products per arm and run.", ge=3)
-    sparse_repeats: int = setting("Timed sparse products per arm and run.", ge=3)
+    placements: int = setting("Times per run that the tensors of every arm are allocated.", ge=1)
+    dense_repeats: int = setting("Timed dense products per arm and placement.", ge=3)
+    sparse_repeats: int = setting("Timed sparse products per arm and placement.", ge=3)
 
 
 class RunSpec(Spec):
@@ -88,6 +89,7 @@ class FactsSpec(Spec):
     sparse: SparseSpec = setting("The sparse product.")
     caches: tuple[CacheSpec, ...] = setting("Simulated caches.")
     margin: float = setting("Equivalence margin of a ratio.")
+    placements: int = setting("Times per run that all tensors are allocated.")
     threads: int = setting("Compute threads.")
 
 
@@ -136,6 +138,7 @@ class ControlsSpec(Spec):
                     sparse=self.sparse,
                     caches=self.caches,
                     margin=self.margin,
+                    placements=self.latency.placements,
                     threads=self.threads,
                 )
         return None

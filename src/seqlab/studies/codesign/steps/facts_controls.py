@@ -22,6 +22,7 @@ def facts_controls(spec: FactsSpec, *, statistics: In, facts: Out) -> None:
             "scale": spec.scale,
             "n": spec.seeds,
             "threads": spec.threads,
+            "placements": spec.placements,
             "dense": f"{dense.rows:,} x {dense.columns:,}, {dense.width:,} columns",
             "sparse": f"{sparse.nodes:,} nodes, {sparse.width:,} columns",
             "operand": f"{sparse.nodes * sparse.width * 4 / _MIB:.1f} MiB",

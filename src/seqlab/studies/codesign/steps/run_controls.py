@@ -14,6 +14,7 @@ from seqlab.measure.load import measure_quietly
 from seqlab.provenance.environment import environment
 from seqlab.provenance.record import Arm, Check, Metric, Record, write_record, write_samples
 from seqlab.spec import Context, Out
+from seqlab.studies.codesign.controls.placements import joined, placements
 from seqlab.studies.codesign.controls.run import (
     DENSE,
     TOLERANCE,
@@ -88,12 +89,17 @@ def _timed(
     spec: RunSpec, kernel: str, layouts: Mapping[str, Product], rng: np.random.Generator
 ) -> Latency:
     latency = spec.latency
-    return measure_interleaved(
-        {name: product.call for name, product in layouts.items()},
-        repeats=latency.dense_repeats if kernel == DENSE else latency.sparse_repeats,
-        rng=rng,
-        warmup=Warmup(window=3, max_calls=latency.warmup_max),
-        threads=spec.threads,
+    return joined(
+        [
+            measure_interleaved(
+                calls,
+                repeats=latency.dense_repeats if kernel == DENSE else latency.sparse_repeats,
+                rng=rng,
+                warmup=Warmup(window=3, max_calls=latency.warmup_max),
+                threads=spec.threads,
+            )
+            for calls in placements(layouts, latency.placements, rng)
+        ]
     )
 
 

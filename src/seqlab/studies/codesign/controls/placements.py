@@ -1,0 +1,49 @@
+"""Timing of products whose tensors lie in other places of memory again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from seqlab.measure.latency import Latency
+from seqlab.studies.codesign.controls.run import Product
+
+
+def placements(
+    layouts: Mapping[str, Product], count: int, rng: np.random.Generator
+) -> Iterator[dict[str, Callable[[], Tensor]]]:
+    """Yield layout -> call, with all tensors in other places each time.
+
+    Where a tensor lies in memory is an effect of its own: identical arms differ by one to three
+    percent for as long as theirs stay where they are. It has to be drawn like any other, in random
+    order, and more than once in a run, or else the runs would have to be many.
+    """
+    calls: dict[str, Callable[[], Tensor]] = {}
+    for _ in range(count):
+        # Held until the next ones are there, which would otherwise get the same places.
+        before, calls = calls, {n: layouts[n].place() for n in rng.permutation(list(layouts))}
+        yield {name: calls[name] for name in layouts}
+        del before
+
+
+def joined(parts: Sequence[Latency]) -> Latency:
+    """Return measurements of the same arms, one after the other, as one."""
+    rounds = [1 + max(int(r.max()) for r in part.rounds.values()) for part in parts]
+    starts = np.cumsum([0, *rounds[:-1]])
+    arms = parts[0].samples_ns
+    return Latency(
+        samples_ns={name: np.concatenate([p.samples_ns[name] for p in parts]) for name in arms},
+        rounds={
+            name: np.concatenate(
+                [start + p.rounds[name] for start, p in zip(starts, parts, strict=True)]
+            )
+            for name in arms
+        },
+        order=[name for part in parts for name in part.order],
+        warmup_calls={name: sum(p.warmup_calls[name] for p in parts) for name in arms},
+        stable={name: all(p.stable[name] for p in parts) for name in arms},
+        threads=parts[0].threads,
+        device=parts[0].device,
+    )
