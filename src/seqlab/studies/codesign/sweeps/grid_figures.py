@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -33,6 +35,8 @@ from seqlab.studies.codesign.sweeps.spec import BANDWIDTH, BATCH
 
 _ARMS = {"dense": "dense", "linear_PT": "P, T", "iterative_1": "P, T, P"}
 _RATIO = {"iterative_vs_linear_PT": "P, T, P / P, T"}
+# About as many as fit a third of the page.
+_PANEL_CHARACTERS = 34
 _RATIO_LABEL = "latency, P, T, P / P, T"
 _PLACED = ("intensity", "gflop_per_s", "bandwidth_share", "memory_bound")
 _ROOF = ("peak_gflop_per_s", "stream_gb_per_s")
@@ -209,7 +213,7 @@ def _ratio_by_intensity(ax: Axes, rows: pd.DataFrame) -> None:
     ratio_axis(ax, _RATIO_LABEL)
     cut = rows.loc[rows["verdict"] == "not_run", "level"]
     if len(cut):
-        remark(ax, f"not run: {', '.join(cut)}")
+        remark(ax, fill(f"not run: {', '.join(cut)}", _PANEL_CHARACTERS))
 
 
 def _shares(ax: Axes, rows: pd.DataFrame) -> None:
