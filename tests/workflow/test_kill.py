@@ -34,14 +34,23 @@ def jobs_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def kill_one(process: subprocess.Popen[bytes], rng: random.Random) -> str:
-    """Kill Snakemake or one of its jobs with SIGKILL; return which."""
-    jobs = jobs_of(process)
-    if jobs and rng.random() < 0.5:
-        try:
-            rng.choice(jobs).send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            return "nothing"
-        return "job"
+    """Kill Snakemake or one of its jobs with SIGKILL; return which.
+
+    Whom is drawn first: of processes found at a random moment most are Snakemake without a job, for
+    on a slow machine it spends more time on its graph than its short jobs run.
+    """
+    if rng.random() < 0.5:
+        while process.poll() is None:
+            if jobs := jobs_of(process):
+                # Somewhere between its first import and its last file.
+                time.sleep(rng.uniform(0.0, 5.0))
+                try:
+                    rng.choice(jobs).send_signal(signal.SIGKILL)
+                except psutil.NoSuchProcess:
+                    continue
+                return "job"
+            time.sleep(0.05)
+        return "nothing"
     process.kill()
     process.wait()
     return "snakemake"
