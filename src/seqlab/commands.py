@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="recompute the hash of every artefact of a scale")
     _scale(verify)
+    verify.add_argument("--study", choices=study_names(), default="", help="only of this study")
     verify.set_defaults(handler=_verify)
 
     explain = commands.add_parser("explain", help="walk a file back to runs, code, data, machine")
@@ -117,16 +118,17 @@ def _bench(parsed: argparse.Namespace) -> int:
 def _verify(parsed: argparse.Namespace) -> int:
     from seqlab.provenance.verify import verify
 
-    problems = verify(Path.cwd(), parsed.scale)
+    where = "/".join(filter(None, ("results", parsed.scale, parsed.study)))
+    problems = verify(Path.cwd(), parsed.scale, parsed.study)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         raise UserError(
             f"{len(problems)} problem(s) found",
-            where=f"results/{parsed.scale}",
+            where=where,
             fix="delete the files named above and run Snakemake again",
         )
-    print(f"results/{parsed.scale}: every artefact is what its record says")
+    print(f"{where}: every artefact is what its record says")
     return 0
 
 

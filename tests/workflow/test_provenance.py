@@ -56,6 +56,20 @@ def test_verify_passes_on_a_fresh_build(built: Checkout) -> None:
     assert result.stdout == "results/ci: every artefact is what its record says\n"
 
 
+def test_a_study_that_is_built_alone_is_verified(built: Checkout) -> None:
+    assert built.jobs("archbench_all", "--config", "scale=ci") <= {
+        "archbench_all",
+        "paper_draw_contact_sheet",
+        "paper_merge_manifest",
+    }
+    built.run("snakemake", "archbench_all", "--config", "scale=ci", "--cores", "2")
+    assert (built.path / "figures/ci/contact_sheet_archbench.png").is_file()
+    result = built.run(
+        "python", "-m", "seqlab", "verify", "--scale", "ci", "--study", "archbench"
+    )
+    assert result.stdout == "results/ci/archbench: every artefact is what its record says\n"
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -464,4 +464,4 @@ for phase, names in {
 
 rule archbench_all:
     input:
-        items_of_study("archbench"),
+        whole_study("archbench"),

@@ -7,7 +7,7 @@ Outputs: none. A target that an overlay adds there is a name on the command line
 
 rule codesign_all:
     input:
-        items_of_study("codesign"),
+        whole_study("codesign"),
 
 
 for target in settings("codesign", config["scale"]).targets:

@@ -271,8 +271,12 @@ def claims_spec(wildcards):
 
 
 def every_preview(wildcards):
-    """Return the preview of every figure, the claims last."""
-    figures = [*settings("paper", scale_of(wildcards)).figures, "claims"]
+    """Return the preview of every figure, the claims last, or of every figure of a study."""
+    items, study = settings("paper", scale_of(wildcards)).figures, wildcards.of[1:]
+    figures = [
+        number for number, item in items.items() if study in ("", item.study)
+    ]
+    figures += [] if study else ["claims"]
     return [f"figures/{wildcards.at}{figure}.png" for figure in figures]
 
 
@@ -288,13 +292,22 @@ def every_name():
     return [*paper.names("figures"), *paper.names("tables")]
 
 
-def items_of_study(study):
-    """Return the files of every item of a study, and its claims."""
-    scale = config["scale"]
-    paper = settings("paper", scale)
+def items_of_study(study, scale):
+    """Return the files of every item of a study, its claims and the sheet of its figures."""
+    paper, at = settings("paper", scale), "" if scale == "laptop" else f"{scale}/"
     items = {**paper.figures, **paper.tables}
     numbers = [number for number, item in items.items() if item.study == study]
-    return [*files_of_items(numbers), f"results/{scale}/{study}/claims.csv"]
+    return [
+        *files_of_items(numbers, scale),
+        f"results/{scale}/{study}/claims.csv",
+        f"figures/{at}contact_sheet_{study}.pdf",
+    ]
+
+
+def whole_study(study):
+    """Return every item of a study at the configured scale, and the manifest of them."""
+    scale = config["scale"]
+    return [*items_of_study(study, scale), f"results/{scale}/{study}/manifest.json"]
 
 
 def files_of_target(study, target):

@@ -214,12 +214,14 @@ rule paper_draw_contact_sheet:
     input:
         figures=every_preview,
     output:
-        pdf="figures/{at}contact_sheet.pdf",
-        png="figures/{at}contact_sheet.png",
+        pdf="figures/{at}contact_sheet{of}.pdf",
+        png="figures/{at}contact_sheet{of}.png",
     log:
-        "logs/{at}paper/draw_contact_sheet.log",
+        "logs/{at}paper/draw_contact_sheet{of}.log",
     benchmark:
-        "logs/{at}paper/draw_contact_sheet.jsonl"
+        "logs/{at}paper/draw_contact_sheet{of}.jsonl"
+    wildcard_constraints:
+        of=f"(?:_(?:{choices(study_names())}))?",
     conda:
         "../../envs/cpu.yaml"
     threads: 1
@@ -239,13 +241,19 @@ rule paper_draw_contact_sheet:
 
 rule paper_merge_manifest:
     input:
-        artefacts=lambda wildcards: every_artefact(wildcards.scale),
+        artefacts=lambda wildcards: (
+            items_of_study(wildcards.of[:-1], wildcards.scale)
+            if wildcards.of
+            else every_artefact(wildcards.scale)
+        ),
     output:
-        manifest="results/{scale}/manifest.json",
+        manifest="results/{scale}/{of}manifest.json",
     log:
-        "logs/{scale}/paper/merge_manifest.log",
+        "logs/{scale}/paper/{of}merge_manifest.log",
     benchmark:
-        "logs/{scale}/paper/merge_manifest.jsonl"
+        "logs/{scale}/paper/{of}merge_manifest.jsonl"
+    wildcard_constraints:
+        of=f"(?:(?:{choices(study_names())})/)?",
     conda:
         "../../envs/cpu.yaml"
     threads: 1

@@ -17,9 +17,9 @@ from seqlab.provenance.resources import licence_of
 SCHEMA = "seqlab.manifest/1"
 
 
-def manifest_path(root: str | Path, scale: str) -> Path:
-    """Return where the manifest of a scale lies."""
-    return Path(root) / "results" / scale / "manifest.json"
+def manifest_path(root: str | Path, scale: str, study: str = "") -> Path:
+    """Return where the manifest of a scale, or of one study at that scale, lies."""
+    return Path(root) / "results" / scale / study / "manifest.json"
 
 
 def build_manifest(root: str | Path, scale: str, targets: Iterable[str | Path]) -> dict[str, Any]:

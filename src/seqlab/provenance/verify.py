@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seqlab.errors import UserError
 from seqlab.provenance.graph import ELSEWHERE
 from seqlab.provenance.hashing import sha256_path, tree_files
 from seqlab.provenance.lineage import EXTERNAL, Lineage, read_lineage
@@ -30,19 +31,26 @@ class Problem:
         return f"{self.path}: {self.detail}"
 
 
-def verify(root: str | Path, scale: str = "laptop", manifest: Path | None = None) -> list[Problem]:
+def verify(root: str | Path, scale: str = "laptop", study: str = "") -> list[Problem]:
     """Check every artefact and source of a manifest, sorted by path; empty if all is well.
 
     Args:
         root: Folder of the project.
         scale: Scale whose manifest is checked.
-        manifest: Another manifest file of this folder.
+        study: The one study whose manifest is checked; empty for that of all.
 
     Raises:
         UserError: There is no readable manifest.
     """
     root = Path(root).resolve()
-    return _Verification(root, manifest or manifest_path(root, scale)).run()
+    manifest = manifest_path(root, scale, study)
+    if not study and not manifest.exists():
+        raise UserError(
+            "no manifest of all studies",
+            where=str(manifest.relative_to(root)),
+            fix="run Snakemake without a target, or name the one study that was built (--study)",
+        )
+    return _Verification(root, manifest).run()
 
 
 class _Verification:

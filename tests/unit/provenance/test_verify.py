@@ -174,6 +174,16 @@ def test_unreadable_manifest(project: Any, text: str | None) -> None:
         verify(project.root, "laptop")
 
 
+def test_a_study_has_a_manifest_of_its_own(project: Any) -> None:
+    whole, own = (project.root / f"results/laptop/{at}manifest.json" for at in ("", "toy/"))
+    whole.rename(own)
+    with pytest.raises(UserError, match="--study"):
+        verify(project.root, "laptop")
+    assert verify(project.root, "laptop", "toy") == []
+    (project.root / TABLE).write_text("changed")
+    assert TABLE in {problem.path for problem in verify(project.root, "laptop", "toy")}
+
+
 def test_explain_names_runs_weights_data_commit_and_machine(project: Any) -> None:
     text = explain("figures/fig2.pdf", project.root)
     assert "Run records (4)" in text
