@@ -506,16 +506,20 @@ def test_unseen_ids_and_embeddings_are_compared() -> None:
     assert len(legal) == 2
 
 
-def test_trials_of_a_pilot_are_listed_with_what_was_chosen() -> None:
+@pytest.mark.parametrize(("chosen", "verdict"), [(0.001, ""), (0.01, "at the edge")])
+def test_trials_of_a_pilot_are_listed_with_what_was_chosen(chosen: float, verdict: str) -> None:
     common = {"task": "mqar", "architecture": "rope", "local": "none", "seed": 100, "device": "CPU"}
     rows = [
         {"condition": "lr-0.001-rung-0", "metric": "accuracy", "value": 0.4},
         {"condition": "lr-0.001-rung-0", "metric": "steps", "value": 100.0},
-        {"condition": "lr-0.1-rung-0", "metric": "accuracy", "value": np.nan},
-        {"condition": "chosen", "metric": "rate", "value": 0.001},
+        {"condition": "lr-0.0001-rung-0", "metric": "accuracy", "value": np.nan},
+        {"condition": "lr-0.01-rung-0", "metric": "accuracy", "value": 0.3},
+        {"condition": "chosen", "metric": "rate", "value": chosen},
     ]
     found = rates.analyse(pd.DataFrame([common | row for row in rows]))
     trials = rows_of(found, "trial").set_index("condition")
     assert trials.loc["lr-0.001-rung-0", ["estimate", "steps"]].tolist() == [0.4, 100.0]
-    assert trials.loc["lr-0.1-rung-0", "verdict"] == "diverged"
-    assert rows_of(found, "chosen")["estimate"].tolist() == [0.001]
+    assert trials.loc["lr-0.0001-rung-0", "verdict"] == "diverged"
+    assert rows_of(found, "chosen")[["estimate", "verdict"]].to_numpy().tolist() == [
+        [chosen, verdict]
+    ]

@@ -10,6 +10,8 @@ from seqlab.studies.archbench.analysis.frames import Row, statistics
 from seqlab.studies.archbench.rates import CHOSEN
 
 _ITEM = "archbench_table12"
+# Verdict of a choice that is the lowest or the highest of the rates.
+EDGE = "at the edge"
 
 
 def analyse(observations: pd.DataFrame) -> pd.DataFrame:
@@ -29,6 +31,7 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
             "device": part["device"].iloc[0],
             "n": 1,
         }
+        tried = [_rate(trial) for trial in part["condition"].unique() if trial != CHOSEN]
         for trial, rows in part.groupby("condition", sort=False):
             values = rows.set_index("metric")["value"]
             if trial == CHOSEN:
@@ -37,6 +40,8 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                     "condition": trial,
                     "metric": "rate",
                     "estimate": values["rate"],
+                    # A better one may lie beyond.
+                    "verdict": EDGE if values["rate"] in (min(tried), max(tried)) else "",
                 }
                 continue
             reached = values.get("accuracy")
@@ -49,3 +54,8 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                 "steps": values.get("steps"),
                 "verdict": "diverged" if diverged else "",
             }
+
+
+def _rate(trial: str) -> float:
+    """Return the learning rate in the name that `rates.trial` gives a trial."""
+    return float(trial.removeprefix("lr-").partition("-rung-")[0])
