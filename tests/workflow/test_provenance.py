@@ -64,9 +64,7 @@ def test_a_study_that_is_built_alone_is_verified(built: Checkout) -> None:
     }
     built.run("snakemake", "archbench_all", "--config", "scale=ci", "--cores", "2")
     assert (built.path / "figures/ci/contact_sheet_archbench.png").is_file()
-    result = built.run(
-        "python", "-m", "seqlab", "verify", "--scale", "ci", "--study", "archbench"
-    )
+    result = built.run("python", "-m", "seqlab", "verify", "--scale", "ci", "--study", "archbench")
     assert result.stdout == "results/ci/archbench: every artefact is what its record says\n"
 
 

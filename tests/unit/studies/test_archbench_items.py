@@ -25,6 +25,7 @@ from seqlab.studies.archbench.analysis import (
 )
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.architectures import AGAIN, variant
+from seqlab.studies.archbench.figures import effects, perplexity, survival
 from seqlab.studies.archbench.figures.glitches import drawn
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
@@ -262,3 +263,35 @@ def test_panels_of_glitches_come_by_length_and_share(settings: Settings, folder:
     clean = data["glitches"] == 0
     assert clean.any() and data["ceiling"][clean].to_numpy() == pytest.approx(3 / 500)
     assert data["ceiling"][~clean].isna().all()
+
+
+def test_columns_of_perplexity_have_names_of_their_own(settings: Settings, folder: Path) -> None:
+    spec = settings("archbench", "laptop").step_spec("draw_perplexity", {"scale": "laptop"})
+    labels = spec.labels
+    # Recall with uniform fillers has the short law of the training condition.
+    assert labels["mqar"]["uniform"] == labels["mqar"]["trained"]
+    data = perplexity.drawn(read_table(folder / "grid/statistics.csv"), spec.tasks, labels)
+    columns = data[["task", "condition", "label"]].drop_duplicates()
+    assert not columns.duplicated(["task", "label"]).any()
+    assert "T64 kv8 uniform" in {*columns["label"]}
+
+
+def test_hedges_g_is_written_beside_each_line_and_not_beyond_ten() -> None:
+    rows = [
+        {"model": name, "n": 5, "estimate": 0.1, "ci_low": 0.0, "ci_high": 0.2, "hedges_g": g}
+        for name, g in (("lstm", -720.9), ("gru", 1.23), ("gla", np.nan))
+    ]
+    data = pd.DataFrame(rows).assign(task="mqar", verdict="higher", provenance="measured")
+    (ax,) = effects.draw(data, scale="laptop").axes
+    at = {text.xy[1]: text.get_text() for text in ax.texts if text.xy[0] > 1}
+    names = [tick.get_text() for tick in ax.get_yticklabels()]
+    places = dict(zip(names, ax.get_yticks(), strict=True))
+    written = {name: at.get(y) for name, y in places.items()}
+    assert written == {"LSTM": "< -10", "GRU": "+1.2", "GLA": ""}
+
+
+def test_panels_of_survival_are_in_the_order_of_the_other_figures(folder: Path) -> None:
+    observed = read_table(folder / "grid/observations.csv")
+    figure = survival.draw(survival.drawn(observed, ["knapsack", "flip_flop", "mqar"]), scale="ci")
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == ["MQAR", "flip-flop", "knapsack"]

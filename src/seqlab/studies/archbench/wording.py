@@ -60,6 +60,11 @@ def vocabulary(condition: str) -> str:
     return _VOCABULARIES.get(condition, condition)
 
 
+def tasks_in_order(names: list[str]) -> list[str]:
+    """Return tasks in the order of every figure."""
+    return sorted(names, key=[*_TASKS, *names].index)
+
+
 def in_order(names: list[str]) -> list[str]:
     """Return architectures in the order of every table and figure."""
     return sorted(names, key=ORDER.index)

@@ -58,7 +58,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         data: Rows of `drawn`.
         scale: Scale of the runs.
     """
-    series = [*dict.fromkeys(data["series"])]
+    series = wording.tasks_in_order([*data["series"].unique()])
     with style():
         fig = new_figure(PAGE_IN, 2.8)
         axes = fig.subplots(1, len(series), sharey=True, squeeze=False)[0]

@@ -105,4 +105,5 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
                 color=seen["color"],
             )
     ax.set_xscale("log")
-    plain_log_axis(ax.xaxis)
+    # States span decades; their numbers are long.
+    plain_log_axis(ax.xaxis, each=(1.0, 2.0, 5.0) if cost == "compute_s" else (1.0,))

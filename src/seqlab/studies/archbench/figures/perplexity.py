@@ -28,7 +28,7 @@ def drawn(
         labels: Task -> condition -> its law in short.
     """
     rows = statistics[(statistics["contrast"] == "mean") & (statistics["metric"] == "perplexity")]
-    laws = [labels[t][c] for t, c in zip(rows["task"], rows["condition"], strict=True)]
+    laws = [_law(labels[t], c) for t, c in zip(rows["task"], rows["condition"], strict=True)]
     found = rows.assign(
         label=laws, place=rows["task"].map(tasks.index), other=rows["condition"] != TRAINED
     ).sort_values(["place", "other", "condition"], kind="stable")
@@ -64,9 +64,16 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                 color="white" if dark else "black",
             )
         labels = [f"{wording.task(task)}\n{law}" for (task, _), law in laws.items()]
-        ax.set_xticks(range(len(columns)), labels, rotation=60, ha="right")
+        ax.set_xticks(range(len(columns)), labels, rotation=60, ha="right", rotation_mode="anchor")
         ax.set_yticks(range(len(names)), [wording.architecture(name) for name in names])
         ax.tick_params(length=0)
         ax.set_title("perplexity of the answers", loc="left")
         panel_note(ax, n=int(data["n"].min()), interval="means", scale=scale)
     return fig
+
+
+def _law(labels: Mapping[str, str], condition: str) -> str:
+    """Return the law of a condition, and its name where the short form is that of another, too."""
+    law = labels[condition]
+    alone = condition == TRAINED or [*labels.values()].count(law) == 1
+    return law if alone else f"{law} {condition}"

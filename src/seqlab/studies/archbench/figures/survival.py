@@ -34,7 +34,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         data: Rows of `drawn`.
         scale: Scale of the runs.
     """
-    tasks = [*dict.fromkeys(data["task"])]
+    tasks = wording.tasks_in_order([*data["task"].unique()])
     with style():
         fig = new_figure(PAGE_IN, 2.6)
         axes = np.atleast_1d(fig.subplots(1, len(tasks), sharey=True))

@@ -54,7 +54,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             shifts = _SHIFT * (np.arange(len(names)) - (len(names) - 1) / 2)
             for shift, name in zip(shifts, names, strict=True):
                 seen = look_of(name)
-                for kind, face in (("mean", seen["color"]), ("legal", "white")):
+                # The hollow mark is larger and behind: both are often at one place.
+                for kind, face, size in (("legal", "white", 7), ("mean", seen["color"], 3)):
                     rows = own[(own["kind"] == kind) & (own["architecture"] == name)]
                     at = rows["condition"].map(conditions.index) + shift
                     ax.vlines(at, rows["ci_low"], rows["ci_high"], color=seen["color"], lw=0.8)
@@ -64,6 +65,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                         seen["marker"],
                         color=seen["color"],
                         markerfacecolor=face,
+                        markersize=size,
                         label=wording.architecture(name) if kind == "mean" else None,
                     )
             floor = float(own[own["kind"] == "floor"]["value"].iloc[0])
