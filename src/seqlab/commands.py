@@ -119,6 +119,7 @@ def _verify(parsed: argparse.Namespace) -> int:
     from seqlab.provenance.verify import verify
 
     where = "/".join(filter(None, ("results", parsed.scale, parsed.study)))
+    again = f"snakemake {parsed.study}_all" if parsed.study else "snakemake"
     problems = verify(Path.cwd(), parsed.scale, parsed.study)
     for problem in problems:
         print(problem, file=sys.stderr)
@@ -126,7 +127,7 @@ def _verify(parsed: argparse.Namespace) -> int:
         raise UserError(
             f"{len(problems)} problem(s) found",
             where=where,
-            fix="delete the files named above and run Snakemake again",
+            fix=f"delete the files named above and run `{again}`",
         )
     print(f"{where}: every artefact is what its record says")
     return 0

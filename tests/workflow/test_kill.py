@@ -33,6 +33,16 @@ def jobs_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
+def kill(job: psutil.Process) -> bool:
+    """Send SIGKILL to a job; return whether it was still running."""
+    try:
+        running = job.status() != psutil.STATUS_ZOMBIE
+        job.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return False
+    return running
+
+
 def kill_one(process: subprocess.Popen[bytes], rng: random.Random) -> str:
     """Kill Snakemake or one of its jobs with SIGKILL; return which.
 
@@ -40,15 +50,13 @@ def kill_one(process: subprocess.Popen[bytes], rng: random.Random) -> str:
     on a slow machine it spends more time on its graph than its short jobs run.
     """
     if rng.random() < 0.5:
-        while process.poll() is None:
-            if jobs := jobs_of(process):
-                # Somewhere between its first import and its last file.
-                time.sleep(rng.uniform(0.0, 5.0))
-                try:
-                    rng.choice(jobs).send_signal(signal.SIGKILL)
-                except psutil.NoSuchProcess:
-                    continue
-                return "job"
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if jobs_of(process):
+                # Somewhere between the first import of a job and its last file, or in the next one.
+                time.sleep(rng.uniform(0.0, 3.0))
+                if (jobs := jobs_of(process)) and kill(rng.choice(jobs)):
+                    return "job"
             time.sleep(0.05)
         return "nothing"
     process.kill()

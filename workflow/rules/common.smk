@@ -273,9 +273,7 @@ def claims_spec(wildcards):
 def every_preview(wildcards):
     """Return the preview of every figure, the claims last, or of every figure of a study."""
     items, study = settings("paper", scale_of(wildcards)).figures, wildcards.of[1:]
-    figures = [
-        number for number, item in items.items() if study in ("", item.study)
-    ]
+    figures = [number for number, item in items.items() if study in ("", item.study)]
     figures += [] if study else ["claims"]
     return [f"figures/{wildcards.at}{figure}.png" for figure in figures]
 

@@ -70,7 +70,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: It is missing, truncated or of another schema.
     """
-    fix = "run Snakemake to make it again"
+    fix = "run Snakemake to make it again, for that of one study with the target <study>_all"
     try:
         manifest = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -100,8 +100,9 @@ def outputs_of(root: Path, scale: str) -> list[str]:
     else:
         sidecars += [*(base / "figures" / scale).rglob("*.json")]
     names = sorted(path.relative_to(base).as_posix().removesuffix(".json") for path in sidecars)
-    own = {f"results/{scale}/manifest.json", f"results/{scale}/run_config.json"}
-    return [name for name in names if name not in own and (root / name).exists()]
+    # What is made of the others: the manifests of the scale and of its studies, and its settings.
+    own = ("manifest.json", "run_config.json")
+    return [name for name in names if Path(name).name not in own and (root / name).exists()]
 
 
 def select(root: Path, graph: Graph) -> Selection:

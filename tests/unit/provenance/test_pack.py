@@ -15,8 +15,9 @@ import pytest
 
 from seqlab.errors import UserError
 from seqlab.provenance.explain import explain
+from seqlab.provenance.lineage import sidecar_path
 from seqlab.provenance.manifest import write_manifest
-from seqlab.provenance.pack import pack
+from seqlab.provenance.pack import outputs_of, pack
 from seqlab.provenance.unpack import unpack
 from seqlab.provenance.unpacked import changed_code, is_unpacked, listing_path, unpacked
 from seqlab.provenance.verify import verify
@@ -49,6 +50,16 @@ def test_archive_has_records_and_lineage_but_no_weights(archive: Path) -> None:
     assert files == {*RECORDS, *SAMPLES}
     assert "lineage/nvidia-a100/results/laptop/assets/models/m.json" in names
     assert not [name for name in names if "safetensors" in name]
+
+
+def test_manifests_of_studies_are_no_outputs(make_project: Callable[..., Project]) -> None:
+    root = make_project().build().root
+    before = outputs_of(root, "laptop")
+    for name in ("results/laptop/manifest.json", "results/laptop/toy/manifest.json"):
+        for path in (root / name, sidecar_path(root, name)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}")
+    assert before and outputs_of(root, "laptop") == before
 
 
 def test_packing_is_deterministic(pod_archive: Path, tmp_path: Path) -> None:

@@ -290,6 +290,19 @@ def test_hedges_g_is_written_beside_each_line_and_not_beyond_ten() -> None:
     assert written == {"LSTM": "< -10", "GRU": "+1.2", "GLA": ""}
 
 
+def test_panels_of_effects_with_other_architectures_name_their_own() -> None:
+    rows = [
+        {"task": task, "model": name, "n": 5, "estimate": 0.1, "ci_low": 0.0, "ci_high": 0.2}
+        for task, name in (("mqar", "lstm"), ("mqar", "gru"), ("knapsack", "gru"))
+    ]
+    data = pd.DataFrame(rows).assign(hedges_g=1.0, verdict="higher", provenance="measured")
+    names = [
+        [tick.get_text() for tick in ax.get_yticklabels()]
+        for ax in effects.draw(data, scale="laptop").axes
+    ]
+    assert names == [["LSTM", "GRU"], ["GRU"]]
+
+
 def test_panels_of_survival_are_in_the_order_of_the_other_figures(folder: Path) -> None:
     observed = read_table(folder / "grid/observations.csv")
     figure = survival.draw(survival.drawn(observed, ["knapsack", "flip_flop", "mqar"]), scale="ci")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
@@ -41,7 +42,7 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                     "metric": "rate",
                     "estimate": values["rate"],
                     # A better one may lie beyond.
-                    "verdict": EDGE if values["rate"] in (min(tried), max(tried)) else "",
+                    "verdict": EDGE if _at_edge(values["rate"], tried) else "",
                 }
                 continue
             reached = values.get("accuracy")
@@ -59,3 +60,10 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
 def _rate(trial: str) -> float:
     """Return the learning rate in the name that `rates.trial` gives a trial."""
     return float(trial.removeprefix("lr-").partition("-rung-")[0])
+
+
+def _at_edge(rate: float, tried: list[float]) -> bool:
+    """Return whether a rate is the lowest or the highest of several; names have six digits."""
+    if len(set(tried)) < 2:
+        return False
+    return any(math.isclose(rate, end, rel_tol=1e-5) for end in (min(tried), max(tried)))

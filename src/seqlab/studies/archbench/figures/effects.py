@@ -52,12 +52,16 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     tasks = [*dict.fromkeys(data["task"])]
     with style():
         fig = new_figure(PAGE_IN, 2.6)
-        axes = fig.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+        axes = fig.subplots(1, len(tasks), squeeze=False)[0]
+        names: list[list[str]] = []
         for ax, task in zip(axes, tasks, strict=True):
             own = data[data["task"] == task]
             own = own.iloc[np.argsort([wording.ORDER.index(name) for name in own["model"]])]
+            names.append([*own["model"]])
             forest(ax, own.assign(label=own["model"].map(wording.architecture)), words=False)
             _sizes(ax, own["hedges_g"])
+            # Named once, where all panels have the same lines.
+            ax.tick_params(labelleft=len(names) == 1 or names[-1] != names[0])
             ax.set_xlabel(f"accuracy minus that of {wording.architecture(CONTROL)}")
             ax.set_title(wording.task(task), loc="left")
             panel_note(ax, n=int(own["n"].min()), interval="95 % Welch CI", scale=scale)
