@@ -57,12 +57,12 @@ def test_verify_passes_on_a_fresh_build(built: Checkout) -> None:
 
 
 def test_a_study_that_is_built_alone_is_verified(built: Checkout) -> None:
-    assert built.jobs("archbench_all", "--config", "scale=ci") == {
+    assert built.jobs("archbench_all", *CI) == {
         "archbench_all",
         "paper_draw_contact_sheet",
         "paper_merge_manifest",
     }
-    built.run("snakemake", "archbench_all", "--config", "scale=ci", "--cores", "2")
+    built.run("snakemake", "archbench_all", *CI)
     assert (built.path / "figures/ci/contact_sheet_archbench.png").is_file()
     result = built.run("python", "-m", "seqlab", "verify", "--scale", "ci", "--study", "archbench")
     assert result.stdout == "results/ci/archbench: every artefact is what its record says\n"
