@@ -3,24 +3,30 @@
 The same functions as `recurrences`, with the same shapes and results. Within a chunk of C tokens
 everything is a product of small matrices, batched over all chunks; only the state is carried from
 chunk to chunk. Decays enter as differences of their cumulated logarithms, masked before the
-exponential, because e^{+large} times 0 is no number, forward or backward.
+exponential, because e^{+large} times 0 is no number, forward or backward. Long sequences are taken
+in segments, so that what a chunk is computed from is not held for all of them at once.
 
 Sources: as of `recurrences`; the WY form of the delta rule is that of Yang et al. 2024a, section 3.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
+from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from seqlab.kernels.recurrences import in_full_precision
+from seqlab.kernels.recurrences import Form, in_full_precision
 
 CHUNK = 32
+# Tokens of a segment. Products of chunks have several times the size of the inputs: those of a long
+# sequence would leave the caches, and be blocks so large that each is mapped and cleared anew.
+SEGMENT = 512
 # Log decays per channel are at least this. A score between two tokens of a chunk is a product of
 # factors e^{b_i - m} and e^{m - b_j} of cumulated decays b; with m half of the most that a chunk
 # decays no exponent exceeds 40, where fp32 has room. The reference m is a constant: one taken from
@@ -33,7 +39,27 @@ _MULTIPLE = 4
 GENERALIZED_GATE_MIN = -math.exp(-0.5)
 
 
+def _in_segments(form: Form) -> Form:
+    """Compute a form on `SEGMENT` tokens at a time, its state carried from one to the next."""
+    count = list(inspect.signature(form).parameters).index("state")
+
+    @wraps(form)
+    def computed(*tensors: Tensor | None, **options: Any) -> tuple[Tensor, Tensor]:
+        given = [x for x in tensors[:count] if x is not None]
+        state = tensors[count] if len(tensors) > count else None
+        outputs = []
+        # Split at once: the gradient of a slice would be as large as the sequence.
+        for parts in zip(*(x.split(SEGMENT, 2) for x in given), strict=True):
+            output, state = form(*parts, state, **options)
+            outputs.append(output)
+        assert state is not None
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 2), state
+
+    return computed
+
+
 @in_full_precision
+@_in_segments
 def chunked_decayed(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
@@ -50,6 +76,7 @@ def chunked_decayed(
 
 
 @in_full_precision
+@_in_segments
 def chunked_gated(
     q: Tensor, k: Tensor, v: Tensor, g: Tensor, state: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -76,6 +103,7 @@ def chunked_gated(
 
 
 @in_full_precision
+@_in_segments
 def chunked_delta(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, state: Tensor | None = None, chunk: int = CHUNK
 ) -> tuple[Tensor, Tensor]:
@@ -90,6 +118,7 @@ def chunked_delta(
 
 
 @in_full_precision
+@_in_segments
 def chunked_gated_delta(
     q: Tensor,
     k: Tensor,
@@ -116,6 +145,7 @@ def chunked_gated_delta(
 
 
 @in_full_precision
+@_in_segments
 def chunked_generalized_delta(
     q: Tensor,
     k: Tensor,

@@ -116,6 +116,19 @@ def test_gradients_are_those_of_the_recurrence(form: str, length: int, computed:
 
 
 @EVERY
+def test_segments_of_a_long_sequence_compute_the_recurrence(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "SEGMENT", 48)
+    for length in (48, 49, 150):
+        made = inputs(form, length, torch.float64)
+        ours = gradients(function_of(form, "chunked"), made, None)
+        theirs = gradients(step_by_step(form), made, None)
+        for found, wanted in zip(ours, theirs, strict=True):
+            assert (found - wanted).norm() <= 1e-9 * wanted.norm()
+
+
+@EVERY
 def test_gradients_are_those_of_finite_differences(form: str) -> None:
     made = [tensor[:1, :1].requires_grad_() for tensor in inputs(form, 5, torch.float64)]
     assert torch.autograd.gradcheck(function_of(form, "chunked"), made)
