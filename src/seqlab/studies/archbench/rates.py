@@ -19,6 +19,11 @@ def trial(rate: float, rung: int) -> str:
     return f"lr-{rate:g}-rung-{rung}"
 
 
+def rate_of_trial(name: str) -> float:
+    """Return the learning rate in the name of a trial; names have six digits of it."""
+    return float(name.removeprefix("lr-").partition("-rung-")[0])
+
+
 def best_first(scores: Mapping[float, tuple[float, float]]) -> list[float]:
     """Return learning rates from best to worst: by accuracy, and where that is alike by loss.
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from seqlab.studies.archbench.analysis.frames import Row, statistics
-from seqlab.studies.archbench.rates import CHOSEN
+from seqlab.studies.archbench.rates import CHOSEN, rate_of_trial
 
 _ITEM = "archbench_table12"
 # Verdict of a choice that is the lowest or the highest of the rates.
@@ -32,7 +32,7 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
             "device": part["device"].iloc[0],
             "n": 1,
         }
-        tried = [_rate(trial) for trial in part["condition"].unique() if trial != CHOSEN]
+        tried = [rate_of_trial(trial) for trial in part["condition"].unique() if trial != CHOSEN]
         for trial, rows in part.groupby("condition", sort=False):
             values = rows.set_index("metric")["value"]
             if trial == CHOSEN:
@@ -55,11 +55,6 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                 "steps": values.get("steps"),
                 "verdict": "diverged" if diverged else "",
             }
-
-
-def _rate(trial: str) -> float:
-    """Return the learning rate in the name that `rates.trial` gives a trial."""
-    return float(trial.removeprefix("lr-").partition("-rung-")[0])
 
 
 def _at_edge(rate: float, tried: list[float]) -> bool:
