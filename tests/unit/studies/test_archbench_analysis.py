@@ -10,6 +10,7 @@ import pytest
 import statsmodels.api as sm
 from statsmodels.formula.api import ols
 
+from seqlab.errors import UserError
 from seqlab.stats import multiplicity
 from seqlab.studies.archbench.analysis import (
     difficulty,
@@ -355,6 +356,16 @@ def test_the_crossed_design_tells_convolution_from_mixer(interaction: float) -> 
     for contrast in ("interaction", "mixer_with", "mixer_without", "mixer_confounded"):
         assert rows_of(found, contrast)["verdict"].tolist() == ["not_evaluable"]
     assert (rows_of(found, "convolution")["verdict"] == "higher").all()
+
+
+def test_costs_of_several_devices_are_refused() -> None:
+    rows = observations()
+    rows.loc[rows["seed"] == 2, "device"] = "another"
+    with pytest.raises(UserError, match="2 devices"):
+        grid.analyse(rows, solvers(), SPEC)
+    timed = rows.assign(condition=rows["architecture"] + "/T64")
+    with pytest.raises(UserError, match="2 devices"):
+        speed.analyse(timed, SPEC)
 
 
 def test_slopes_are_exponents_of_the_length() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from seqlab.errors import UserError
 from seqlab.stats.contrast import CONTRAST_COLUMNS, Contrast, correct_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
@@ -56,6 +57,20 @@ def read_table(path: Path) -> pd.DataFrame:
 def statistics(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return rows as one table with all columns."""
     return pd.DataFrame(list(rows), columns=STATISTICS)
+
+
+def require_one_device(observations: pd.DataFrame) -> None:
+    """Refuse runs of several devices where costs are compared: they would be told apart by machine.
+
+    Raises:
+        UserError: The runs were made on more than one device.
+    """
+    devices = sorted(observations["device"].unique())
+    if len(devices) > 1:
+        raise UserError(
+            f"costs of runs made on {len(devices)} devices do not compare: {', '.join(devices)}",
+            fix="make all runs of the experiment on one, or unpack each device's in its own clone",
+        )
 
 
 def runs(observations: pd.DataFrame, solvers: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from seqlab.studies.archbench.analysis.frames import (
     ABOVE_GREEDY,
     GLITCH_RATE,
     Row,
+    require_one_device,
     runs,
     statistics,
 )
@@ -33,7 +34,12 @@ from seqlab.studies.archbench.tasks_spec import TRAINED
 
 
 def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
-    """Return all rows of the grid."""
+    """Return all rows of the grid.
+
+    Raises:
+        UserError: The runs were made on several devices.
+    """
+    require_one_device(observations)
     found = runs(observations, solvers)
     nine = found[found["architecture"].isin(NINE)]
     names = [name for name in NINE if (found["architecture"] == name).any()]

@@ -11,13 +11,23 @@ from scipy import stats
 
 from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import Row, contrast_row, statistics
+from seqlab.studies.archbench.analysis.frames import (
+    Row,
+    contrast_row,
+    require_one_device,
+    statistics,
+)
 from seqlab.studies.archbench.architectures import AGAIN
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 
 def analyse(observations: pd.DataFrame, spec: AnalyseSpec) -> pd.DataFrame:
-    """Return mean times, slopes and what identical models differ by, over processes."""
+    """Return mean times, slopes and what identical models differ by, over processes.
+
+    Raises:
+        UserError: The runs were made on several devices.
+    """
+    require_one_device(observations)
     table = observations.assign(
         architecture=observations["condition"].str.split("/").str[0],
         length=observations["condition"].str.split("/T").str[-1].astype(int),

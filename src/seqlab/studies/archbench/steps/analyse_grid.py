@@ -10,6 +10,10 @@ from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 
 def analyse_grid(spec: AnalyseSpec, *, table: In, solvers: In, statistics: Out) -> None:
-    """Write means, tests, affinities, convergence and generalisation."""
+    """Write means, tests, affinities, convergence and generalisation.
+
+    Raises:
+        UserError: The runs were made on several devices.
+    """
     found = analyse(read_table(table), read_table(solvers), spec)
     write_text(statistics, found.to_csv(index=False))

@@ -10,5 +10,9 @@ from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 
 def analyse_speed(spec: AnalyseSpec, *, table: In, statistics: Out) -> None:
-    """Write times and slopes."""
+    """Write times and slopes.
+
+    Raises:
+        UserError: The runs were made on several devices.
+    """
     write_text(statistics, analyse(read_table(table), spec).to_csv(index=False))
