@@ -1,11 +1,10 @@
 """Give timings the machine alone, while all other work shares it.
 
-Every step of the workflow works under a shared lock of the machine. To time something it gives that
-up and takes the lock alone, once all others time as well or have ended; they wait until it is done.
-So jobs prepare side by side, and no timing has company. Those that wait to time go before those
-that would work on: both then prepare together again. And from its first timing on a step keeps the
-door shut: steps that start later wait outside, or else the preparation of each would hold up the
-timings of the one before. The kernel frees the locks of a killed process.
+Every step of the workflow works under a shared lock of the machine. To time something it takes the
+lock alone: all others are asked by a signal to stand still, and go on where they were once it is
+done. So jobs work side by side, and no timing has company or waits for more than the call of a
+library that another step is in. The kernel frees the locks of a killed process, and with them those
+who stand still.
 """
 
 from __future__ import annotations
@@ -13,9 +12,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,10 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 
-_NAMES = ("door", "queue", "machine")
+# Ignored by a process that has no handler for it: one that ends while it is asked is not harmed.
+_STAND_STILL = signal.SIGURG
+# Between two looks whether the others stand still. One that was just entering is asked again.
+_LOOK_S = 0.02
 # Set in the environment of what a step starts.
 _PART_OF_STEP = "SEQLAB_PART_OF_STEP"
 
@@ -33,15 +37,17 @@ class _Locks:
     """Open lock files of this process.
 
     Attributes:
-        door: Shared by those who have begun to time; newcomers wait until nobody holds it.
+        folder: Where they lie, beside a locked file `worker-PID` of each process that works.
         queue: Held by the one who is next at the machine.
         machine: Shared by those who work, exclusive while one of them times.
-        alone: Whether this process holds the machine alone.
+        interruptible: Whether this process shares the machine and may be asked to stand still.
+        alone: Whether it holds the machine alone.
     """
 
-    door: int
+    folder: Path
     queue: int
     machine: int
+    interruptible: bool = False
     alone: bool = False
 
 
@@ -64,16 +70,19 @@ def working(folder: Path | None = None) -> Iterator[None]:
     folder = folder or lock_folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with ExitStack() as stack:
-        door, queue, machine = (_opened(folder / f"{name}.lock", stack) for name in _NAMES)
-        locks = _Locks(door, queue, machine)
-        _take(locks.door, fcntl.LOCK_EX, "until others have ended what they time")
-        fcntl.flock(locks.door, fcntl.LOCK_UN)
-        _enter(locks, fcntl.LOCK_SH)
+        queue, machine = (_opened(folder / f"{name}.lock", stack) for name in ("queue", "machine"))
+        locks = _Locks(folder, queue, machine)
+        stack.enter_context(_handling(lambda: _stand_still(locks)))
+        stack.enter_context(_listed(folder))
+        if not (_taken(queue, fcntl.LOCK_EX) and _taken(machine, fcntl.LOCK_SH)):
+            log.info("waits for the machine")
+        _share(locks)
         token = _held.set(locks)
         os.environ[_PART_OF_STEP] = "1"
         try:
             yield
         finally:
+            locks.interruptible = False
             del os.environ[_PART_OF_STEP]
             _held.reset(token)
 
@@ -85,21 +94,107 @@ def alone() -> Iterator[None]:
     if locks is None or locks.alone:
         yield
         return
-    fcntl.flock(locks.door, fcntl.LOCK_SH)
-    _leave(locks)
-    _enter(locks, fcntl.LOCK_EX)
+    locks.interruptible = False
+    fcntl.flock(locks.machine, fcntl.LOCK_UN)
+    fcntl.flock(locks.queue, fcntl.LOCK_EX)
+    try:
+        while not _taken(locks.machine, fcntl.LOCK_EX):
+            _ask_others(locks.folder)
+            time.sleep(_LOOK_S)
+    finally:
+        fcntl.flock(locks.queue, fcntl.LOCK_UN)
     locks.alone = True
     try:
         yield
     finally:
         locks.alone = False
-        _leave(locks)
-        _enter(locks, fcntl.LOCK_SH)
+        fcntl.flock(locks.machine, fcntl.LOCK_UN)
+        _share(locks)
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Let those who want to time wait for the body: its own time counts, or it starts processes.
+
+    They would not stand still.
+    """
+    locks = _held.get()
+    if locks is None or not locks.interruptible:
+        yield
+        return
+    locks.interruptible = False
+    try:
+        yield
+    finally:
+        locks.interruptible = True
 
 
 def lock_folder() -> Path:
     """Return the folder of the lock files: the same for all projects of one user and machine."""
     return Path(tempfile.gettempdir()) / f"seqlab-quiet-{os.getuid()}"
+
+
+@contextmanager
+def _handling(asked: Callable[[], None]) -> Iterator[None]:
+    before = signal.signal(_STAND_STILL, lambda number, frame: asked())
+    # Libraries go on with the system call they are in. A step that waits for a process it has
+    # started therefore stands still only when that has ended.
+    signal.siginterrupt(_STAND_STILL, False)
+    try:
+        yield
+    finally:
+        signal.signal(_STAND_STILL, before)
+
+
+@contextmanager
+def _listed(folder: Path) -> Iterator[None]:
+    """Let others find this process while it works."""
+    path = folder / f"worker-{os.getpid()}"
+    entering = path.with_name(f"entering-{os.getpid()}")
+    with ExitStack() as stack:
+        # Locked before it has the name that others look for: an unlocked one is a dead one.
+        fcntl.flock(_opened(entering, stack), fcntl.LOCK_EX)
+        entering.rename(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _ask_others(folder: Path) -> None:
+    for path in folder.glob("worker-*"):
+        pid = int(path.name.removeprefix("worker-"))
+        if pid == os.getpid():
+            continue
+        with suppress(FileNotFoundError, ProcessLookupError), ExitStack() as stack:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            stack.callback(os.close, handle)
+            if _taken(handle, fcntl.LOCK_EX):
+                # Of a process that was killed; its number may be another's by now.
+                path.unlink(missing_ok=True)
+            else:
+                os.kill(pid, _STAND_STILL)
+
+
+def _stand_still(locks: _Locks) -> None:
+    if not locks.interruptible:
+        return
+    locks.interruptible = False
+    fcntl.flock(locks.machine, fcntl.LOCK_UN)
+    _share(locks)
+
+
+def _share(locks: _Locks) -> None:
+    """Share the machine, after those who asked for it before.
+
+    Logs nothing: whom a signal interrupts may be writing.
+    """
+    fcntl.flock(locks.queue, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(locks.machine, fcntl.LOCK_SH)
+    finally:
+        fcntl.flock(locks.queue, fcntl.LOCK_UN)
+    locks.interruptible = True
 
 
 def _opened(path: Path, stack: ExitStack) -> int:
@@ -108,22 +203,9 @@ def _opened(path: Path, stack: ExitStack) -> int:
     return handle
 
 
-def _enter(locks: _Locks, kind: int) -> None:
-    """Take the machine, in the order of asking. Who holds the machine never waits in the queue."""
-    _take(locks.queue, fcntl.LOCK_EX, "for the machine")
-    try:
-        _take(locks.machine, kind, "for the machine")
-    finally:
-        fcntl.flock(locks.queue, fcntl.LOCK_UN)
-
-
-def _leave(locks: _Locks) -> None:
-    fcntl.flock(locks.machine, fcntl.LOCK_UN)
-
-
-def _take(handle: int, kind: int, why: str) -> None:
+def _taken(handle: int, kind: int) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
-        log.info("waits %s", why)
-        fcntl.flock(handle, kind)
+        return False
+    return True

@@ -17,30 +17,44 @@ from seqlab.errors import UserError
 from seqlab.measure.load import measure_quietly
 from seqlab.quiet import alone, working
 
-# A step that does what it is told, one word per line: `time` begins to time, `work` ends that. It
-# answers each word when it has been done. `call` runs a step of its own.
+# A step that does what it is told, one word per line, and answers each word when it has been done:
+# `time` begins to time and `unbroken` to be waited for, `work` ends both, `call` runs a step of its
+# own, `sleep` is a call that handles no signal before it returns. All else is answered at once.
 STEP = """
+import os
+import select
 import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from seqlab.quiet import alone, working
+from seqlab.quiet import alone, unbroken, working
 
 CALLED = "import sys, pathlib, seqlab.quiet as q\\nwith q.working(pathlib.Path(sys.argv[1])): pass"
 
 def say(word):
     print(word, flush=True)
 
+def told():
+    while not select.select([0], [], [], 0.01)[0]:
+        pass
+    return os.read(0, 100).decode().split()
+
 with working(Path(sys.argv[1])), ExitStack() as stack:
     say("in")
-    for line in sys.stdin:
-        if line.strip() == "time":
-            stack.enter_context(alone())
-        elif line.strip() == "call":
-            subprocess.run([sys.executable, "-c", CALLED, sys.argv[1]], check=True)
-        else:
-            stack.close()
-        say(line.strip())
+    while words := told():
+        for word in words:
+            if word == "time":
+                stack.enter_context(alone())
+            elif word == "unbroken":
+                stack.enter_context(unbroken())
+            elif word == "call":
+                subprocess.run([sys.executable, "-c", CALLED, sys.argv[1]], check=True)
+            elif word == "sleep":
+                say("sleeps")
+                sum(range(80_000_000))
+            elif word == "work":
+                stack.close()
+            say(word)
 """
 
 
@@ -86,48 +100,104 @@ def start(tmp_path: Path):
         step.end(signal.SIGKILL)
 
 
-def timing_first(one: Step, two: Step) -> tuple[Step, Step]:
-    """Return both, the one that times first."""
-    for _ in range(200):
-        for first, second in ((one, two), (two, one)):
-            if first.has_said("in", "time", within=0.05):
-                return first, second
-    raise AssertionError("none of them times")
-
-
-# Long enough for what is wrongly let in to show.
+# Long enough for what wrongly goes on to show.
 SHORT = 0.6
 
 
-def test_work_is_shared_and_timing_is_not(start: Callable[[], Step]) -> None:
+def both_in(start: Callable[[], Step]) -> tuple[Step, Step]:
     one, two = start(), start()
     assert one.has_said("in") and two.has_said("in")
-    one.tell("time")
-    assert not one.has_said("in", "time", within=SHORT), "timed beside one who works"
-    two.tell("time")
-    first, second = timing_first(one, two)
-    assert not second.has_said("in", "time", within=SHORT), "two timed at once"
-    first.tell("work")
-    assert second.has_said("in", "time")
-    assert not first.has_said("in", "time", "work", within=SHORT), "worked beside one who times"
-    second.tell("work")
-    assert first.has_said("in", "time", "work") and second.has_said("in", "time", "work")
+    return one, two
 
 
-def test_who_comes_later_waits_until_those_who_time_have_ended(start: Callable[[], Step]) -> None:
-    one, two = start(), start()
-    assert one.has_said("in") and two.has_said("in")
-    one.tell("time")
+def test_who_works_stands_still_while_another_times(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    one.tell("ping")
+    assert one.has_said("in", "ping")
     two.tell("time")
-    timing_first(one, two)
-    late = start()
-    for step in (one, two):
-        step.tell("work")
+    assert two.has_said("in", "time")
+    one.tell("ping")
+    assert not one.has_said("in", "ping", "ping", within=SHORT), "worked beside one who times"
+    two.tell("work")
+    assert one.has_said("in", "ping", "ping")
+
+
+def test_two_never_time_at_once(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    one.tell("time")
+    assert one.has_said("in", "time")
+    two.tell("time")
+    assert not two.has_said("in", "time", within=SHORT)
+    one.tell("work")
+    assert two.has_said("in", "time")
+    assert not one.has_said("in", "time", "work", within=SHORT), "worked beside one who times"
+    two.tell("work")
     assert one.has_said("in", "time", "work") and two.has_said("in", "time", "work")
-    assert not late.has_said("in", within=SHORT), "entered between two timings"
-    one.end()
+
+
+def test_each_of_many_gets_its_turn(start: Callable[[], Step]) -> None:
+    steps = [start() for _ in range(4)]
+    for _ in range(3):
+        for step in steps:
+            for word in ("time", "work", "ping"):
+                step.tell(word)
+    for step in steps:
+        assert step.has_said("in", *["time", "work", "ping"] * 3, within=30.0)
+
+
+def test_a_call_that_cannot_be_interrupted_is_waited_for(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    one.tell("sleep")
+    assert one.has_said("in", "sleeps")
+    two.tell("time")
+    assert not two.has_said("in", "time", within=0.3), "timed beside a call of a library"
+    assert two.has_said("in", "time")
+    assert not one.has_said("in", "sleeps", "sleep", within=SHORT)
+    two.tell("work")
+    assert one.has_said("in", "sleeps", "sleep")
+
+
+def test_who_is_not_to_be_broken_is_waited_for(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    one.tell("unbroken")
+    assert one.has_said("in", "unbroken")
+    two.tell("time")
+    assert not two.has_said("in", "time", within=SHORT)
+    one.tell("ping")
+    assert one.has_said("in", "unbroken", "ping")
+    one.tell("work")
+    assert two.has_said("in", "time")
+
+
+def test_who_stands_still_goes_on_when_the_one_who_times_is_killed(
+    start: Callable[[], Step],
+) -> None:
+    one, two = both_in(start)
+    two.tell("time")
+    assert two.has_said("in", "time")
+    one.tell("ping")
+    assert not one.has_said("in", "ping", within=SHORT)
+    two.end(signal.SIGKILL)
+    assert one.has_said("in", "ping")
+
+
+def test_what_a_killed_step_left_is_tidied(start: Callable[[], Step], tmp_path: Path) -> None:
+    one, two, killed = *both_in(start), start()
+    assert killed.has_said("in")
+    killed.end(signal.SIGKILL)
+    two.tell("time")
+    assert two.has_said("in", "time")
+    left = {path.name for path in tmp_path.glob("worker-*")}
+    assert left == {f"worker-{step.process.pid}" for step in (one, two)}
+
+
+def test_who_comes_while_another_times_waits_outside(start: Callable[[], Step]) -> None:
+    one = start()
+    one.tell("time")
+    assert one.has_said("in", "time")
+    late = start()
     assert not late.has_said("in", within=SHORT)
-    two.end()
+    one.tell("work")
     assert late.has_said("in")
 
 
@@ -151,20 +221,12 @@ def test_a_waiting_step_can_be_ended(start: Callable[[], Step]) -> None:
     assert two.process.returncode == -signal.SIGTERM
 
 
-@pytest.mark.parametrize("times", [False, True])
-def test_what_a_step_starts_works_under_its_lock(start: Callable[[], Step], times: bool) -> None:
-    one, two = start(), start()
-    assert one.has_said("in") and two.has_said("in")
-    if times:
-        two.end()
-        one.tell("time")
-        assert one.has_said("in", "time")
-    else:
-        # Next at the machine: nobody else may enter before it has been alone.
-        two.tell("time")
-        assert not two.has_said("in", "time", within=SHORT)
+def test_what_a_step_starts_works_under_its_lock(start: Callable[[], Step]) -> None:
+    one = start()
+    assert one.has_said("in")
+    one.tell("time")
     one.tell("call")
-    assert one.has_said("in", *(["time"] if times else []), "call")
+    assert one.has_said("in", "time", "call")
 
 
 def test_processes_of_one_step_have_one_lock(
@@ -191,30 +253,28 @@ def test_a_limit_beyond_all_cores_does_not_ask_to_be_alone(
     assert value == 3 and len(loads) == 1
 
 
-def test_a_measurement_with_a_limit_waits_for_others(
+def test_a_measurement_with_a_limit_has_the_machine_alone(
     start: Callable[[], Step], tmp_path: Path
 ) -> None:
-    other = start()
+    other, answered = start(), []
     assert other.has_said("in")
-    began, called = time.monotonic(), []
+
+    def measure() -> None:
+        other.tell("ping")
+        answered.append(other.has_said("in", "ping", within=SHORT))
+
     limit = 0.99 * len(os.sched_getaffinity(0))
-    # On a busy machine it is refused in the end; that it has waited is what counts.
-    with working(tmp_path), alone_later(other, 0.5), suppress(UserError):
-        measure_quietly(lambda: called.append(time.monotonic()), limit=limit, attempts=1, key="k")
-    assert called[0] - began > 0.4
+    # On a busy machine it is refused in the end; that it was alone is what counts.
+    with working(tmp_path), suppress(UserError):
+        measure_quietly(measure, limit=limit, attempts=1, key="k")
+    assert answered == [False]
+    assert other.has_said("in", "ping")
 
 
-class alone_later:
-    """End a step some time after the body has begun."""
-
-    def __init__(self, step: Step, seconds: float) -> None:
-        self.step, self.seconds = step, seconds
-
-    def __enter__(self) -> None:
-        import threading
-
-        self.timer = threading.Timer(self.seconds, self.step.end)
-        self.timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.timer.join()
+def test_the_signal_is_given_back(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGURG)
+    with working(tmp_path):
+        assert signal.getsignal(signal.SIGURG) != before
+        os.kill(os.getpid(), signal.SIGURG)
+    assert signal.getsignal(signal.SIGURG) == before
+    assert not [*tmp_path.glob("worker-*")]

@@ -12,6 +12,7 @@ import torch
 from seqlab.errors import UserError
 from seqlab.models.compilers import TOLERANCE, Compiled, Unavailable, check_compiled, compile_model
 from seqlab.provenance.record import Check, Metric
+from seqlab.quiet import unbroken
 from seqlab.studies.codesign.backends.spec import (
     ARMS,
     DENSE_KERNEL,
@@ -74,7 +75,7 @@ def compare_backends(
         compilers = [c for c in spec.compilers if kernel == DENSE_KERNEL or c in FUSION]
         prepared = prepare(bench, arms, kernel)
         checks = check_kernel(bench, arms, prepared)
-        with fewer_threads(spec.bench.timing.threads):
+        with fewer_threads(spec.bench.timing.threads), unbroken():
             programs = _compile_all(bench, spec, prepared, compilers, folder / kernel, make)
         sparse: dict[str, Check] = {}
         if kernel == DENSE_KERNEL:

@@ -41,7 +41,7 @@ class Order:
     Attributes:
         features: Layout of the model.
         nodes: Order of the nodes, `nodes.indices[new] = old`; None without a graph.
-        runtime_s: Seconds that its solvers took; no part of what the order is.
+        runtime_s: Seconds of the processor that its solvers took; no part of what the order is.
     """
 
     features: Layout
@@ -209,9 +209,9 @@ def solve_order(
     if subject.neighbours is not None:
         key = (nodes or solver.node_order, seed)
         if key not in subject.node_orders:
-            started = time.perf_counter()
+            started = time.process_time()
             made = node_order(subject.neighbours, key[0], seed, block=subject.spec.block)
-            subject.node_orders[key] = made, time.perf_counter() - started
+            subject.node_orders[key] = made, time.process_time() - started
         order, seconds = subject.node_orders[key]
         runtime += seconds
     features = {name: solution.permutation for name, solution in found.items()}

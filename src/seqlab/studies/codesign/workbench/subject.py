@@ -68,8 +68,8 @@ class Subject(ABC):
         layers: Names of the layers that T prunes and sparse kernels compute.
         rehearsal: Whether its weights are those of a rehearsal.
         graph: The adjacency whose nodes are laid out too, in original order; None without nodes.
-        node_orders: (method, seed) -> order of the nodes and the seconds it took: it depends on no
-            function, so that all arms of a run share it.
+        node_orders: (method, seed) -> order of the nodes and the CPU seconds it took: it depends
+            on no function, so that all arms of a run share it.
     """
 
     graph: scipy.sparse.csr_array | None = None
