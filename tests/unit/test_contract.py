@@ -6,6 +6,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -47,6 +48,20 @@ def test_every_numbered_item_has_a_study_and_a_caption(settings: Settings) -> No
         assert item.study in study_names(), number
     for number in paper.figures:
         assert (ROOT / f"workflow/report/{number}.rst").is_file()
+
+
+@pytest.mark.parametrize("study", study_names())
+def test_what_reads_tables_alone_depends_on_no_kernel(study: str) -> None:
+    """An edit of a kernel would redraw figures of unpacked records; torch takes 2 s to import."""
+    kinds = ("collect_*", "analyse_*", "draw_*", "tabulate_*", "facts_*", "state_*")
+    steps = ROOT / "src/seqlab/studies" / study / "steps"
+    modules = [step_module(study, path.stem) for kind in kinds for path in steps.glob(f"{kind}.py")]
+    assert len(modules) > 20
+    command = f"import sys; import {', '.join(modules)}; print([*sys.modules])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, check=True)
+    loaded = ast.literal_eval(done.stdout.decode())
+    assert not {"torch", "numba"} & set(loaded)
+    assert not [name for name in loaded if name.startswith("seqlab.kernels")]
 
 
 @pytest.mark.parametrize("scale", SCALES)

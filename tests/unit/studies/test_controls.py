@@ -11,7 +11,7 @@ import torch
 
 from seqlab.errors import UserError
 from seqlab.measure.latency import Warmup, measure_interleaved
-from seqlab.studies.codesign.controls import run
+from seqlab.studies.codesign.controls import names, run
 from seqlab.studies.codesign.controls.contrasts import CONTRASTS, STATISTICS, analyse
 from seqlab.studies.codesign.controls.figure import PANELS, draw, drawn
 from seqlab.studies.codesign.controls.placements import joined, placements
@@ -54,10 +54,10 @@ def test_every_layout_computes_the_same(products: dict[str, dict[str, run.Produc
         errors = run.check_products(layouts, kernel)
         assert max(errors.values()) < run.TOLERANCE
     # The sums run in another order, so the layouts did move something.
-    dense = products[run.DENSE]
-    original, again = dense[run.ORIGINAL].place()(), dense[run.AGAIN].place()()
+    dense = products[names.DENSE]
+    original, again = dense[names.ORIGINAL].place()(), dense[names.AGAIN].place()()
     assert torch.equal(original, again)
-    assert not torch.equal(original, dense[run.RANDOM].place()())
+    assert not torch.equal(original, dense[names.RANDOM].place()())
 
 
 def test_every_placement_computes_the_product_elsewhere(
@@ -71,7 +71,7 @@ def test_every_placement_computes_the_product_elsewhere(
             found = once[name](), again[name]()
             assert torch.equal(*found)
             assert found[0].data_ptr() != found[1].data_ptr()
-            if kernel == run.DENSE:
+            if kernel == names.DENSE:
                 # The same memory is written to by every call of one placement.
                 assert once[name]().data_ptr() == found[0].data_ptr()
                 torch.testing.assert_close(found[0].double(), product.reference, rtol=0, atol=1e-3)
@@ -103,16 +103,16 @@ def test_measurements_of_placements_are_one() -> None:
 def test_a_product_of_something_else_is_refused(
     products: dict[str, dict[str, run.Product]],
 ) -> None:
-    right = products[run.SPARSE][run.CLUSTERED]
+    right = products[names.SPARSE][names.CLUSTERED]
     wrong = replace(right, restored=lambda: right.restored() * 1.001)
     with pytest.raises(UserError, match=r"layout 'shuffled' differs by 0\.001"):
-        run.check_products({run.CLUSTERED: right, run.SHUFFLED: wrong}, run.SPARSE)
+        run.check_products({names.CLUSTERED: right, names.SHUFFLED: wrong}, names.SPARSE)
 
 
 def test_a_random_order_misses_more(products: dict[str, dict[str, run.Product]]) -> None:
-    sparse = {name: run.simulated(p, SPEC.caches) for name, p in products[run.SPARSE].items()}
-    assert sparse[run.CLUSTERED] == sparse[run.CLUSTERED_AGAIN]
-    ratio = sparse[run.SHUFFLED].levels[1].misses / sparse[run.CLUSTERED].levels[1].misses
+    sparse = {name: run.simulated(p, SPEC.caches) for name, p in products[names.SPARSE].items()}
+    assert sparse[names.CLUSTERED] == sparse[names.CLUSTERED_AGAIN]
+    ratio = sparse[names.SHUFFLED].levels[1].misses / sparse[names.CLUSTERED].levels[1].misses
     assert ratio > 1.5
 
 
@@ -122,7 +122,7 @@ def observations(slow: float, runs: int = 8) -> pd.DataFrame:
     arms = {(kernel, arm) for kernel, *pair in CONTRASTS.values() for arm in pair}
     for seed in range(runs):
         for kernel, layout in sorted(arms):
-            shuffled = layout == run.SHUFFLED
+            shuffled = layout == names.SHUFFLED
             for metric, value, provenance in (
                 (
                     "latency_ms",
@@ -133,8 +133,8 @@ def observations(slow: float, runs: int = 8) -> pd.DataFrame:
                 ("dram_bytes", 64_000 + seed + 500 * shuffled, "simulated"),
             ):
                 rows.append((kernel, layout, seed, metric, value, "1", provenance, "cpu"))
-    names = ["kernel", "layout", "seed", "metric", "value", "unit", "provenance", "device"]
-    return pd.DataFrame(rows, columns=names)
+    columns = ["kernel", "layout", "seed", "metric", "value", "unit", "provenance", "device"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def test_verdicts_of_both_controls() -> None:

@@ -21,7 +21,7 @@ from seqlab.models.pretrained import load_causal_lm, save_causal_lm
 from seqlab.models.sites import mamba_sites
 from seqlab.provenance.atomic import write_json
 from seqlab.provenance.record import Record, read_record
-from seqlab.studies.codesign.quantization import arms
+from seqlab.studies.codesign.quantization import names
 from seqlab.studies.codesign.quantization.contrasts import analyse, families, pooled, summarise
 from seqlab.studies.codesign.quantization.run import Run
 from seqlab.studies.codesign.quantization.spec import (
@@ -122,17 +122,17 @@ def metric(record: Record, arm: str, name: str) -> float:
 
 def test_a_run_holds_every_arm_checked(records: list[Record]) -> None:
     expected = {
-        arms.DENSE,
-        arms.QUANTIZE_ONLY,
-        arms.QUANTIZE_ONLY_AA,
-        arms.RANDOM_QUANTIZE,
-        *arms.STRATEGIES,
-        arms.PLANTED,
+        names.DENSE,
+        names.QUANTIZE_ONLY,
+        names.QUANTIZE_ONLY_AA,
+        names.RANDOM_QUANTIZE,
+        *names.STRATEGIES,
+        names.PLANTED,
     }
     for record in records:
         assert set(record.arms) == {f"{s}/w4/{a}" for s in SETTINGS.schemes for a in expected}
         for scheme in SETTINGS.schemes:
-            for name in (arms.RANDOM_QUANTIZE, *arms.STRATEGIES):
+            for name in (names.RANDOM_QUANTIZE, *names.STRATEGIES):
                 checks = record.arms[f"{scheme}/w4/{name}"].checks
                 assert checks["layout_equivalence"].passed and checks["quantized_product"].passed
 
@@ -152,7 +152,7 @@ def test_raw_samples_hold_durations_window_scores_and_layouts(
 def test_the_third_strategy_is_the_function_of_the_second(
     records: list[Record], scheme: str
 ) -> None:
-    second, third = (f"{scheme}/w4/{name}" for name in (arms.PERMUTE_QUANTIZE, arms.REPERMUTE))
+    second, third = (f"{scheme}/w4/{name}" for name in (names.PERMUTE_QUANTIZE, names.REPERMUTE))
     for record in records:
         assert metric(record, second, "bits_per_byte") == metric(record, third, "bits_per_byte")
 
@@ -162,7 +162,7 @@ def test_per_tensor_scales_commute_and_groups_do_not(records: list[Record], sche
     for record in records:
         orders = {
             metric(record, f"{scheme}/w4/{arm}", "bits_per_byte")
-            for arm in (arms.QUANTIZE_ONLY, *arms.STRATEGIES, arms.RANDOM_QUANTIZE)
+            for arm in (names.QUANTIZE_ONLY, *names.STRATEGIES, names.RANDOM_QUANTIZE)
         }
         assert (len(orders) == 1) == (scheme == "per_tensor")
 
@@ -170,7 +170,7 @@ def test_per_tensor_scales_commute_and_groups_do_not(records: list[Record], sche
 def test_the_same_seed_gives_the_same_quality(project: Path, records: list[Record]) -> None:
     assert run(project / "again", spec("run_quantization", seed="1")) == 0
     again = read_record(project / "again" / "record.json")
-    for arm in (arms.RANDOM_QUANTIZE, arms.REPERMUTE):
+    for arm in (names.RANDOM_QUANTIZE, names.REPERMUTE):
         for name in ("bits_per_byte", "logit_error"):
             found = metric(again, f"group8/w4/{arm}", name)
             assert found == metric(records[1], f"group8/w4/{arm}", name)
@@ -197,7 +197,7 @@ def test_from_records_to_figure_table_and_caption(project: Path, records: list[R
         assert main(["codesign", step, "--spec", spec(step), *arguments]) == 0
     summary = pd.read_csv(project / "summary.csv")
     assert list(summary.columns[:4]) == ["strategy", "mean", "std", "n"]
-    assert set(summary["strategy"]) == set(arms.STRATEGIES) and set(summary["n"]) == {3}
+    assert set(summary["strategy"]) == set(names.STRATEGIES) and set(summary["n"]) == {3}
     drawn, statistics = (pd.read_csv(project / name) for name in ("f.csv", "s.csv"))
     assert len(drawn) and set(drawn["contrast"]) <= set(statistics["contrast"])
     assert "identical in every run" in (project / "table.md").read_text()
@@ -220,12 +220,12 @@ def planted(slowdown: float, seeds: int = 12, noise: float = 0.002) -> pd.DataFr
     """Return observations in which the third strategy is slower by a planted fraction."""
     rng = np.random.default_rng(7)
     metrics = ("bits_per_byte", "prefill_ms", "decode_ms")
-    names = (arms.DENSE, arms.QUANTIZE_ONLY, arms.QUANTIZE_ONLY_AA, arms.RANDOM_QUANTIZE)
+    unchanged = (names.DENSE, names.QUANTIZE_ONLY, names.QUANTIZE_ONLY_AA, names.RANDOM_QUANTIZE)
     rows = []
     for seed in range(seeds):
-        for arm in (*names, *arms.STRATEGIES, arms.PLANTED):
+        for arm in (*unchanged, *names.STRATEGIES, names.PLANTED):
             for name in metrics:
-                factor = 1 + slowdown * (arm == arms.REPERMUTE) + 0.05 * (arm == arms.PLANTED)
+                factor = 1 + slowdown * (arm == names.REPERMUTE) + 0.05 * (arm == names.PLANTED)
                 value = 2.0 if name == "bits_per_byte" else factor * np.exp(rng.normal(0, noise))
                 rows.append(("tiny", "group8", 4, seed, arm, name, value, "x", "measured", "cpu"))
     columns = ["model", "scheme", "bits", "seed", "arm", "metric", "value", "unit", "provenance"]
@@ -257,9 +257,9 @@ def test_pooling_averages_the_noise_of_the_schemes() -> None:
     other["value"] *= np.exp(rng.normal(0, 0.01, len(other)))
     both = pooled(pd.concat([one, other], ignore_index=True))
     assert len(both) == len(one) * 2 // 3 and set(both["scheme"]) == {"all"}
-    row = both[(both["arm"] == arms.DENSE) & (both["metric"] == "decode_ms")].iloc[0]
+    row = both[(both["arm"] == names.DENSE) & (both["metric"] == "decode_ms")].iloc[0]
     pair = [
-        frame[(frame["arm"] == arms.DENSE) & (frame["metric"] == "decode_ms")]["value"].iloc[0]
+        frame[(frame["arm"] == names.DENSE) & (frame["metric"] == "decode_ms")]["value"].iloc[0]
         for frame in (one, other)
     ]
     assert row["value"] == pytest.approx(np.sqrt(pair[0] * pair[1]))

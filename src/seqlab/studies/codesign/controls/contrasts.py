@@ -21,7 +21,7 @@ from seqlab.stats.contrast import (
     correct_family,
     paired_contrast,
 )
-from seqlab.studies.codesign.controls.run import (
+from seqlab.studies.codesign.controls.names import (
     AGAIN,
     CLUSTERED,
     CLUSTERED_AGAIN,

@@ -26,12 +26,19 @@ from seqlab.layout.permutation import Permutation
 from seqlab.layout.solvers import solve
 from seqlab.models.graph_network import normalized_adjacency
 from seqlab.studies.codesign.caches import CacheSpec
+from seqlab.studies.codesign.controls.names import (
+    AGAIN,
+    CLUSTERED,
+    CLUSTERED_AGAIN,
+    DENSE,
+    ORIGINAL,
+    RANDOM,
+    SHUFFLED,
+    SPARSE,
+    SPECTRAL,
+)
 from seqlab.studies.codesign.controls.spec import DenseSpec, RunSpec, SparseSpec
 from seqlab.studies.codesign.memory import hierarchy_of
-
-DENSE, SPARSE = "dense", "sparse"
-ORIGINAL, AGAIN, RANDOM, SPECTRAL = "original", "original_aa", "random", "spectral"
-CLUSTERED, CLUSTERED_AGAIN, SHUFFLED = "clustered", "clustered_aa", "shuffled"
 
 TOLERANCE = 1e-4
 # Planted groups, so that the solved layout has something to find.

@@ -17,18 +17,15 @@ from seqlab.models.permuting import Layout
 from seqlab.models.quantize import SIMULATED, quantize_model
 from seqlab.studies.codesign import canonical
 from seqlab.studies.codesign.canonical import function_digest, in_layout, in_original_order
-
-DENSE = "dense"
-QUANTIZE_ONLY = "quantize_only"
-QUANTIZE_ONLY_AA = "quantize_only_aa"
-RANDOM_QUANTIZE = "random_quantize"
-QUANTIZE_PERMUTE = "quantize_permute"
-PERMUTE_QUANTIZE = "permute_quantize"
-REPERMUTE = "permute_quantize_repermute"
-PLANTED = "quantize_only_planted"
-
-# The three strategies of the published figure, in its order.
-STRATEGIES = (QUANTIZE_PERMUTE, PERMUTE_QUANTIZE, REPERMUTE)
+from seqlab.studies.codesign.quantization.names import (
+    DENSE,
+    PERMUTE_QUANTIZE,
+    QUANTIZE_ONLY,
+    QUANTIZE_ONLY_AA,
+    QUANTIZE_PERMUTE,
+    RANDOM_QUANTIZE,
+    REPERMUTE,
+)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from seqlab.stats.contrast import (
     correct_family,
     paired_contrast,
 )
-from seqlab.studies.codesign.quantization import arms
+from seqlab.studies.codesign.quantization import names
 from seqlab.studies.codesign.quantization.spec import AnalyseSpec
 
 Scale = Literal["difference", "log_ratio"]
@@ -42,19 +42,19 @@ LATENCY = ("prefill_ms", "decode_ms")
 
 # contrast -> (treatment, control, metrics). The first two are the primary ones.
 CONTRASTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "repermute_vs_permute_first": (arms.REPERMUTE, arms.PERMUTE_QUANTIZE, QUALITY + LATENCY),
+    "repermute_vs_permute_first": (names.REPERMUTE, names.PERMUTE_QUANTIZE, QUALITY + LATENCY),
     "permute_first_vs_quantize_first": (
-        arms.PERMUTE_QUANTIZE,
-        arms.QUANTIZE_PERMUTE,
+        names.PERMUTE_QUANTIZE,
+        names.QUANTIZE_PERMUTE,
         QUALITY + LATENCY,
     ),
-    "repermute_vs_quantize_first": (arms.REPERMUTE, arms.QUANTIZE_PERMUTE, QUALITY + LATENCY),
-    "quantize_first_vs_none": (arms.QUANTIZE_PERMUTE, arms.QUANTIZE_ONLY, QUALITY + LATENCY),
-    "permute_first_vs_none": (arms.PERMUTE_QUANTIZE, arms.QUANTIZE_ONLY, QUALITY + LATENCY),
-    "random_vs_none": (arms.RANDOM_QUANTIZE, arms.QUANTIZE_ONLY, QUALITY + LATENCY),
-    "quantized_vs_dense": (arms.QUANTIZE_ONLY, arms.DENSE, QUALITY),
-    "aa": (arms.QUANTIZE_ONLY_AA, arms.QUANTIZE_ONLY, QUALITY + LATENCY),
-    "planted": (arms.PLANTED, arms.QUANTIZE_ONLY, LATENCY),
+    "repermute_vs_quantize_first": (names.REPERMUTE, names.QUANTIZE_PERMUTE, QUALITY + LATENCY),
+    "quantize_first_vs_none": (names.QUANTIZE_PERMUTE, names.QUANTIZE_ONLY, QUALITY + LATENCY),
+    "permute_first_vs_none": (names.PERMUTE_QUANTIZE, names.QUANTIZE_ONLY, QUALITY + LATENCY),
+    "random_vs_none": (names.RANDOM_QUANTIZE, names.QUANTIZE_ONLY, QUALITY + LATENCY),
+    "quantized_vs_dense": (names.QUANTIZE_ONLY, names.DENSE, QUALITY),
+    "aa": (names.QUANTIZE_ONLY_AA, names.QUANTIZE_ONLY, QUALITY + LATENCY),
+    "planted": (names.PLANTED, names.QUANTIZE_ONLY, LATENCY),
 }
 
 
@@ -167,7 +167,9 @@ def _contrast(rows: pd.DataFrame, family: Family, spec: AnalyseSpec) -> Contrast
 
 def _noise_limit(rows: pd.DataFrame) -> float:
     """Return what the mean of two identical arms can differ by at this n, as a relative change."""
-    floor = noise_floor(rows[arms.QUANTIZE_ONLY_AA].to_numpy(), rows[arms.QUANTIZE_ONLY].to_numpy())
+    floor = noise_floor(
+        rows[names.QUANTIZE_ONLY_AA].to_numpy(), rows[names.QUANTIZE_ONLY].to_numpy()
+    )
     return math.expm1(floor.mean_limit)
 
 
@@ -177,7 +179,7 @@ def summarise(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFr
     Its columns are strategy, mean, std, n; cell, metric and unit say of what, `improvement_pct` is
     the gain over permuting first, with the paired t test's p.
     """
-    strategies = observations[observations["arm"].isin(arms.STRATEGIES)]
+    strategies = observations[observations["arm"].isin(names.STRATEGIES)]
     keys = [*CELL, "metric", "unit", "arm"]
     table = (
         strategies[strategies["metric"].isin(QUALITY + LATENCY)]
@@ -190,10 +192,10 @@ def summarise(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFr
         (statistics["contrast"] == "repermute_vs_permute_first") & (statistics["subset"] == "all")
     ][[*CELL, "metric", "p_raw"]].rename(columns={"p_raw": "p_value"})
     table = table.merge(gain, on=[*CELL, "metric"], how="left")
-    base = table[table["strategy"] == arms.PERMUTE_QUANTIZE].set_index([*CELL, "metric"])["mean"]
+    base = table[table["strategy"] == names.PERMUTE_QUANTIZE].set_index([*CELL, "metric"])["mean"]
     reference = table.set_index([*CELL, "metric"]).index.map(base)
     table["improvement_pct"] = 100 * (1 - table["mean"] / reference)
-    table.loc[table["strategy"] != arms.REPERMUTE, ["improvement_pct", "p_value"]] = float("nan")
+    table.loc[table["strategy"] != names.REPERMUTE, ["improvement_pct", "p_value"]] = float("nan")
     return table[
         ["strategy", "mean", "std", "n", *CELL, "metric", "unit", "improvement_pct", "p_value"]
     ]

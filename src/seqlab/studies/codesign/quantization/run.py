@@ -24,7 +24,7 @@ from seqlab.models.mamba import MambaForCausalLM
 from seqlab.models.permuting import Layout, Site
 from seqlab.provenance.record import Check, Metric
 from seqlab.studies.codesign.canonical import stream
-from seqlab.studies.codesign.quantization import arms as names
+from seqlab.studies.codesign.quantization import names
 from seqlab.studies.codesign.quantization.arms import Arm, Quantizer, build_arms
 from seqlab.studies.codesign.quantization.layouts import (
     Affinities,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from seqlab.studies.codesign.quantization import arms
+from seqlab.studies.codesign.quantization import names
 from seqlab.studies.codesign.quantization.contrasts import CELL, LATENCY, pooled
 
 _PRIMARY = ("permute_first_vs_quantize_first", "repermute_vs_permute_first")
@@ -33,7 +33,7 @@ def table(observations: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame:
                 **dict(zip(CELL, cell, strict=True)),
                 "n": values["seed"].nunique(),
             }
-            for arm in arms.STRATEGIES:
+            for arm in names.STRATEGIES:
                 row[arm] = _mean_sd(values.loc[values["arm"] == arm, "value"])
             for contrast in _PRIMARY:
                 found = _find(statistics, contrast, metric, cell)

@@ -14,9 +14,9 @@ from seqlab.measure.load import measure_quietly
 from seqlab.provenance.environment import environment
 from seqlab.provenance.record import Arm, Check, Metric, Record, write_record, write_samples
 from seqlab.spec import Context, Out
+from seqlab.studies.codesign.controls.names import DENSE
 from seqlab.studies.codesign.controls.placements import joined, placements
 from seqlab.studies.codesign.controls.run import (
-    DENSE,
     TOLERANCE,
     Product,
     check_products,

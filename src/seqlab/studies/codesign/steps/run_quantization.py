@@ -16,7 +16,7 @@ from seqlab.models.sites import mamba_sites
 from seqlab.provenance.environment import environment
 from seqlab.provenance.record import Arm, Check, Metric, Record, write_record, write_samples
 from seqlab.spec import Context, In, Out
-from seqlab.studies.codesign.quantization import arms as names
+from seqlab.studies.codesign.quantization import names
 from seqlab.studies.codesign.quantization.run import (
     Quality,
     Run,
