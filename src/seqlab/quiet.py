@@ -15,11 +15,16 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +119,8 @@ def alone() -> Iterator[None]:
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """Let those who want to time wait for the body: its own time counts, or it starts processes.
-
-    They would not stand still.
+    """Let those who want to time wait for the body: its own time counts, or it starts what would
+    not stand still.
     """
     locks = _held.get()
     if locks is None or not locks.interruptible:
@@ -127,6 +131,17 @@ def unbroken() -> Iterator[None]:
         yield
     finally:
         locks.interruptible = True
+
+
+def map_in_threads(function: Callable[[A], R], items: Iterable[A], threads: int) -> list[R]:
+    """Return the results of a function that lets go of the interpreter, in the order of the items.
+
+    Threads go on when a step stands still: where there are several, those who want to time wait.
+    """
+    if threads == 1:
+        return [function(item) for item in items]
+    with unbroken(), ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
 
 
 def lock_folder() -> Path:
@@ -166,7 +181,7 @@ def _ask_others(folder: Path) -> None:
         pid = int(path.name.removeprefix("worker-"))
         if pid == os.getpid():
             continue
-        with suppress(FileNotFoundError, ProcessLookupError), ExitStack() as stack:
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError), ExitStack() as stack:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             stack.callback(os.close, handle)
             if _taken(handle, fcntl.LOCK_EX):

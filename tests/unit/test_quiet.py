@@ -15,19 +15,21 @@ import pytest
 
 from seqlab.errors import UserError
 from seqlab.measure.load import measure_quietly
-from seqlab.quiet import alone, working
+from seqlab.quiet import alone, map_in_threads, working
 
 # A step that does what it is told, one word per line, and answers each word when it has been done:
 # `time` begins to time and `unbroken` to be waited for, `work` ends both, `call` runs a step of its
-# own, `sleep` is a call that handles no signal before it returns. All else is answered at once.
+# own, `threads` keeps two of them busy, `sleep` is a call that handles no signal before it returns.
+# All else is answered at once.
 STEP = """
 import os
 import select
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
-from seqlab.quiet import alone, unbroken, working
+from seqlab.quiet import alone, map_in_threads, unbroken, working
 
 CALLED = "import sys, pathlib, seqlab.quiet as q\\nwith q.working(pathlib.Path(sys.argv[1])): pass"
 
@@ -52,6 +54,9 @@ with working(Path(sys.argv[1])), ExitStack() as stack:
             elif word == "sleep":
                 say("sleeps")
                 sum(range(80_000_000))
+            elif word == "threads":
+                say("maps")
+                map_in_threads(time.sleep, [1, 1], 2)
             elif word == "work":
                 stack.close()
             say(word)
@@ -145,16 +150,23 @@ def test_each_of_many_gets_its_turn(start: Callable[[], Step]) -> None:
         assert step.has_said("in", *["time", "work", "ping"] * 3, within=30.0)
 
 
-def test_a_call_that_cannot_be_interrupted_is_waited_for(start: Callable[[], Step]) -> None:
+@pytest.mark.parametrize("word,begun", [("sleep", "sleeps"), ("threads", "maps")])
+def test_what_cannot_be_interrupted_is_waited_for(
+    start: Callable[[], Step], word: str, begun: str
+) -> None:
     one, two = both_in(start)
-    one.tell("sleep")
-    assert one.has_said("in", "sleeps")
+    one.tell(word)
+    assert one.has_said("in", begun)
     two.tell("time")
     assert not two.has_said("in", "time", within=0.3), "timed beside a call of a library"
     assert two.has_said("in", "time")
-    assert not one.has_said("in", "sleeps", "sleep", within=SHORT)
     two.tell("work")
-    assert one.has_said("in", "sleeps", "sleep")
+    assert one.has_said("in", begun, word)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_of_threads_keep_their_order(threads: int) -> None:
+    assert map_in_threads(abs, range(-5, 0), threads) == [5, 4, 3, 2, 1]
 
 
 def test_who_is_not_to_be_broken_is_waited_for(start: Callable[[], Step]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,6 +20,7 @@ from seqlab.kernels.traces import Piece
 from seqlab.layout.node_orders import node_order
 from seqlab.layout.permutation import Permutation
 from seqlab.provenance.record import Metric
+from seqlab.quiet import map_in_threads
 from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.canonical import stream
 from seqlab.studies.codesign.drawn_graph import DrawnGraph, GraphProduct, draw_graph
@@ -85,9 +85,9 @@ def intervene(spec: InterventionRunSpec) -> Found:
         }
         for arm in (LOW, HIGH)
     }
-    with ThreadPoolExecutor(spec.threads) as pool:
-        traces = [list(wide[arm].product.trace()) for arm in worth]
-        clamped = dict(zip(worth, pool.map(partial(clamp_all, spec), traces), strict=True))
+    traces = [list(wide[arm].product.trace()) for arm in worth]
+    hits = map_in_threads(partial(clamp_all, spec), traces, spec.threads)
+    clamped = dict(zip(worth, hits, strict=True))
     for arm, metrics in worth.items():
         for condition in CONDITIONS:
             found.add(f"{KERNEL}/{condition}/{arm}", metrics)

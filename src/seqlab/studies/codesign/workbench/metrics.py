@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from seqlab.kernels.cachesim import Counts
 from seqlab.measure.latency import Latency
 from seqlab.provenance.record import Metric
+from seqlab.quiet import map_in_threads
 from seqlab.studies.codesign.caches import CacheSpec
 from seqlab.studies.codesign.memory import hierarchy_of
 from seqlab.studies.codesign.workbench.subject import Product
@@ -29,8 +29,7 @@ def simulated(products: Iterable[Product], caches: Sequence[CacheSpec]) -> list[
             hierarchy.access(*piece)
         return hierarchy.counts()
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(one, products))
+    return map_in_threads(one, products, torch.get_num_threads())
 
 
 def counted(counts: Sequence[Counts]) -> Metrics:
