@@ -2,9 +2,9 @@
 
 Every step of the workflow works under a shared lock of the machine. To time something it takes the
 lock alone: all others are asked by a signal to stand still, and go on where they were once it is
-done. So jobs work side by side, and no timing has company or waits for more than the call of a
-library that another step is in. The kernel frees the locks of a killed process, and with them those
-who stand still.
+done. So jobs work side by side, and no timing has company. Waited for is what would not stand
+still: the call of a library that a step is in, several threads, processes, a GPU, and what
+`unbroken` surrounds. The kernel frees the locks of a killed process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 _STAND_STILL = signal.SIGURG
 # Between two looks whether the others stand still. One that was just entering is asked again.
 _LOOK_S = 0.02
+# Looks after which those that are waited for are named.
+_MANY_LOOKS = 250
 # Set in the environment of what a step starts.
 _PART_OF_STEP = "SEQLAB_PART_OF_STEP"
 
@@ -99,22 +102,25 @@ def alone() -> Iterator[None]:
     if locks is None or locks.alone:
         yield
         return
-    locks.interruptible = False
+    before, locks.interruptible = locks.interruptible, False
     fcntl.flock(locks.machine, fcntl.LOCK_UN)
     fcntl.flock(locks.queue, fcntl.LOCK_EX)
+    # Until the body has ended the queue is kept: whoever comes next sleeps in it and asks nobody.
     try:
+        looks = 0
         while not _taken(locks.machine, fcntl.LOCK_EX):
-            _ask_others(locks.folder)
+            asked = _ask_others(locks.folder)
+            looks += 1
+            if looks == _MANY_LOOKS:
+                log.info("waits until these processes stand still: %s", asked)
             time.sleep(_LOOK_S)
-    finally:
-        fcntl.flock(locks.queue, fcntl.LOCK_UN)
-    locks.alone = True
-    try:
+        locks.alone = True
         yield
     finally:
         locks.alone = False
         fcntl.flock(locks.machine, fcntl.LOCK_UN)
         _share(locks)
+        locks.interruptible = before
 
 
 @contextmanager
@@ -152,8 +158,7 @@ def lock_folder() -> Path:
 @contextmanager
 def _handling(asked: Callable[[], None]) -> Iterator[None]:
     before = signal.signal(_STAND_STILL, lambda number, frame: asked())
-    # Libraries go on with the system call they are in. A step that waits for a process it has
-    # started therefore stands still only when that has ended.
+    # Libraries go on with the system call they are in.
     signal.siginterrupt(_STAND_STILL, False)
     try:
         yield
@@ -176,7 +181,9 @@ def _listed(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _ask_others(folder: Path) -> None:
+def _ask_others(folder: Path) -> list[int]:
+    """Ask all others to stand still; return their process ids."""
+    asked = []
     for path in folder.glob("worker-*"):
         pid = int(path.name.removeprefix("worker-"))
         if pid == os.getpid():
@@ -189,14 +196,26 @@ def _ask_others(folder: Path) -> None:
                 path.unlink(missing_ok=True)
             else:
                 os.kill(pid, _STAND_STILL)
+                asked.append(pid)
+    return asked
 
 
 def _stand_still(locks: _Locks) -> None:
-    if not locks.interruptible:
+    if not locks.interruptible or _has_company():
         return
     locks.interruptible = False
     fcntl.flock(locks.machine, fcntl.LOCK_UN)
     _share(locks)
+
+
+def _has_company() -> bool:
+    """Return whether what this process has begun would go on without it.
+
+    On a GPU what is queued does, and so do the other processes of a data-parallel step.
+    """
+    # Asked in the middle of an import, torch may not have all its names yet.
+    on_gpu = getattr(sys.modules.get("torch.cuda"), "is_initialized", lambda: False)
+    return os.environ.get("WORLD_SIZE", "1") != "1" or bool(on_gpu())
 
 
 def _share(locks: _Locks) -> None:

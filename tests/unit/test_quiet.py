@@ -19,22 +19,34 @@ from seqlab.quiet import alone, map_in_threads, working
 
 # A step that does what it is told, one word per line, and answers each word when it has been done:
 # `time` begins to time and `unbroken` to be waited for, `work` ends both, `call` runs a step of its
-# own, `threads` keeps two of them busy, `sleep` is a call that handles no signal before it returns.
-# All else is answered at once.
+# own, `threads` keeps two of them busy, `sleep` is a call that handles no signal before it returns,
+# `asked` says how often it was asked to stand still, `cuda` has a GPU from then on. All else is
+# answered at once.
 STEP = """
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
+import types
 from contextlib import ExitStack
 from pathlib import Path
 from seqlab.quiet import alone, map_in_threads, unbroken, working
 
 CALLED = "import sys, pathlib, seqlab.quiet as q\\nwith q.working(pathlib.Path(sys.argv[1])): pass"
 
+asked = 0
+
 def say(word):
     print(word, flush=True)
+
+def counting(handler):
+    def count(number, frame):
+        global asked
+        asked += 1
+        handler(number, frame)
+    return count
 
 def told():
     while not select.select([0], [], [], 0.01)[0]:
@@ -42,6 +54,8 @@ def told():
     return os.read(0, 100).decode().split()
 
 with working(Path(sys.argv[1])), ExitStack() as stack:
+    signal.signal(signal.SIGURG, counting(signal.getsignal(signal.SIGURG)))
+    signal.siginterrupt(signal.SIGURG, False)
     say("in")
     while words := told():
         for word in words:
@@ -57,6 +71,11 @@ with working(Path(sys.argv[1])), ExitStack() as stack:
             elif word == "threads":
                 say("maps")
                 map_in_threads(time.sleep, [1, 1], 2)
+            elif word == "cuda":
+                sys.modules["torch.cuda"] = types.SimpleNamespace(is_initialized=lambda: True)
+            elif word == "asked":
+                say(f"asked-{asked}")
+                continue
             elif word == "work":
                 stack.close()
             say(word)
@@ -86,6 +105,15 @@ class Step:
             self.said += (self.process.stdout.read() or b"").decode().split()
             time.sleep(0.02)
         return self.said == [*words]
+
+    def asked(self) -> str:
+        """Return how often it was asked to stand still."""
+        heard = len(self.said)
+        self.tell("asked")
+        assert not self.has_said("never", within=0.2)
+        (answer,) = self.said[heard:]
+        del self.said[heard:]
+        return answer
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -135,9 +163,25 @@ def test_two_never_time_at_once(start: Callable[[], Step]) -> None:
     assert not two.has_said("in", "time", within=SHORT)
     one.tell("work")
     assert two.has_said("in", "time")
-    assert not one.has_said("in", "time", "work", within=SHORT), "worked beside one who times"
+    one.tell("ping")
+    assert not one.has_said("in", "time", "work", "ping", within=SHORT), "worked beside one"
     two.tell("work")
-    assert one.has_said("in", "time", "work") and two.has_said("in", "time", "work")
+    assert one.has_said("in", "time", "work", "ping") and two.has_said("in", "time", "work")
+
+
+def test_who_waits_to_time_asks_nobody_while_another_times(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    two.tell("unbroken")
+    assert two.has_said("in", "unbroken")
+    one.tell("time")
+    assert not one.has_said("in", "time", within=SHORT)
+    two.tell("work time")
+    assert one.has_said("in", "time")
+    before = one.asked()
+    time.sleep(SHORT)
+    assert one.asked() == before
+    one.tell("work")
+    assert two.has_said("in", "unbroken", "work", "time")
 
 
 def test_each_of_many_gets_its_turn(start: Callable[[], Step]) -> None:
@@ -191,6 +235,38 @@ def test_who_stands_still_goes_on_when_the_one_who_times_is_killed(
     assert not one.has_said("in", "ping", within=SHORT)
     two.end(signal.SIGKILL)
     assert one.has_said("in", "ping")
+
+
+@pytest.mark.parametrize("nested", ["unbroken time", "time unbroken"])
+def test_timing_inside_of_what_is_not_to_be_broken(start: Callable[[], Step], nested: str) -> None:
+    one, two = both_in(start)
+    one.tell(nested)
+    assert one.has_said("in", *nested.split())
+    one.tell("work")
+    assert one.has_said("in", *nested.split(), "work")
+    two.tell("time")
+    assert two.has_said("in", "time")
+    one.tell("ping")
+    assert not one.has_said("in", *nested.split(), "work", "ping", within=SHORT)
+
+
+@pytest.mark.parametrize("company", ["a GPU", "other processes"])
+def test_what_would_go_on_without_the_step_is_waited_for(
+    start: Callable[[], Step], monkeypatch: pytest.MonkeyPatch, company: str
+) -> None:
+    if company == "other processes":
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    one = start()
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    two = start()
+    assert one.has_said("in") and two.has_said("in")
+    if company == "a GPU":
+        one.tell("cuda")
+        assert one.has_said("in", "cuda")
+    two.tell("time")
+    assert not two.has_said("in", "time", within=SHORT)
+    one.end()
+    assert two.has_said("in", "time")
 
 
 def test_what_a_killed_step_left_is_tidied(start: Callable[[], Step], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqlab.data.network import is_loopback, online
 from seqlab.errors import UserError
+from seqlab.quiet import unbroken
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -193,7 +194,8 @@ def _retry(action: Callable[[], Any], repository: str, waits: Sequence[float]) -
 
     for attempt, wait in enumerate([*waits, None], start=1):
         try:
-            return action()
+            with unbroken():  # threads fetch, and servers wait for no one
+                return action()
         except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
             if isinstance(error, OSError) and error.errno in _DISK:
                 raise

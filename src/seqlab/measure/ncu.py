@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seqlab.errors import UserError
+from seqlab.quiet import unbroken
 
 L2_HIT, L2_MISS = "lts__t_sectors_lookup_hit.sum", "lts__t_sectors_lookup_miss.sum"
 L1_HIT = "l1tex__t_sectors_lookup_hit.sum"
@@ -138,7 +139,8 @@ def profile(
         start_new_session=True,
     )
     try:
-        page, complaints = process.communicate(timeout=timeout_s)
+        with unbroken():  # the program would go on alone
+            page, complaints = process.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         raise UserError(
             f"profiling took longer than {timeout_s:g} s", fix="profile fewer kernels"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from seqlab.provenance.machine import describe_machine
 from seqlab.provenance.private import without_private
+from seqlab.quiet import unbroken
 
 if TYPE_CHECKING:
     from seqlab.spec import Spec
@@ -190,12 +191,13 @@ def _no_commit(reason: str) -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     # Inside a git hook these variables point at another repository.
     variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    done = subprocess.run(
-        ["git", "-C", str(root), *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=_GIT_TIMEOUT_S,
-        env=variables | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
-    )
+    with unbroken():  # standing still would count as time that git took
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_GIT_TIMEOUT_S,
+            env=variables | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
+        )
     return done.stdout.strip()

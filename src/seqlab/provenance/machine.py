@@ -16,6 +16,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from seqlab.quiet import unbroken
+
 _CPU_ROOT = Path("/sys/devices/system/cpu")
 _CPUINFO = Path("/proc/cpuinfo")
 _QUERY_TIMEOUT_S = 10
@@ -164,9 +166,10 @@ def _answer(command: list[str]) -> str | None:
     if shutil.which(command[0]) is None:
         return None
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=True, timeout=_QUERY_TIMEOUT_S
-        )
+        with unbroken():  # standing still would count as time that it took
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=_QUERY_TIMEOUT_S
+            )
     except (subprocess.SubprocessError, OSError):
         return None
     return done.stdout.strip()
