@@ -109,7 +109,7 @@ def _control(ax: Axes, rows: pd.DataFrame, cells: Sequence[tuple[object, ...]]) 
     # Exponents would be set below 6 pt.
     ax.xaxis.set_major_locator(FixedLocator([0.0, 0.01, 0.1, 1.0]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.set_xlabel("bits per byte added by\nquantising (control)")
+    ax.set_xlabel("bits per byte added by\nquantising (control;\nlogarithmic beyond 0.01)")
 
 
 def _series(
