@@ -70,7 +70,7 @@ with working(Path(sys.argv[1])), ExitStack() as stack:
                 sum(range(80_000_000))
             elif word == "threads":
                 say("maps")
-                map_in_threads(time.sleep, [1, 1], 2)
+                map_in_threads(time.sleep, [0.05, 1], 2)  # it looks up between the two
             elif word == "cuda":
                 sys.modules["torch.cuda"] = types.SimpleNamespace(is_initialized=lambda: True)
             elif word == "asked":
