@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from seqlab.kernels.heap import keep_large_blocks
 from seqlab.measure.latency import Latency, Warmup, measure_interleaved
 from seqlab.measure.load import ForeignLoad, measure_quietly
 from seqlab.models.sequence_model import (
@@ -33,6 +34,7 @@ def time_lengths(
     Raises:
         UserError: Other processes used more than the limit in every attempt.
     """
+    keep_large_blocks()  # As in training.
     # In an order of its own in every process: the first length pays for what starts up.
     order = np.random.default_rng([spec.seed, 0]).permutation(spec.speed.lengths)
     found = {int(length): _at(spec, int(length), device) for length in order}
