@@ -59,6 +59,14 @@ class _Locks:
     alone: bool = False
 
 
+@dataclass
+class _Stood:
+    """How many seconds this process has stood still for others."""
+
+    seconds: float = 0.0
+
+
+_stood = _Stood()
 _held: ContextVar[_Locks | None] = ContextVar("held", default=None)
 
 
@@ -150,6 +158,14 @@ def map_in_threads(function: Callable[[A], R], items: Iterable[A], threads: int)
         return list(pool.map(function, items))
 
 
+def clock() -> float:
+    """Return seconds of a clock that stands still when this process does; differences count."""
+    while True:
+        still, now = _stood.seconds, time.perf_counter()
+        if still == _stood.seconds:  # else it stood still between the two
+            return now - still
+
+
 def lock_folder() -> Path:
     """Return the folder of the lock files: the same for all projects of one user and machine."""
     return Path(tempfile.gettempdir()) / f"seqlab-quiet-{os.getuid()}"
@@ -204,8 +220,10 @@ def _stand_still(locks: _Locks) -> None:
     if not locks.interruptible or _has_company():
         return
     locks.interruptible = False
+    begun = time.perf_counter()
     fcntl.flock(locks.machine, fcntl.LOCK_UN)
     _share(locks)
+    _stood.seconds += time.perf_counter() - begun
 
 
 def _has_company() -> bool:

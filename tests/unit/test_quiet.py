@@ -20,8 +20,8 @@ from seqlab.quiet import alone, map_in_threads, working
 # A step that does what it is told, one word per line, and answers each word when it has been done:
 # `time` begins to time and `unbroken` to be waited for, `work` ends both, `call` runs a step of its
 # own, `threads` keeps two of them busy, `sleep` is a call that handles no signal before it returns,
-# `asked` says how often it was asked to stand still, `cuda` has a GPU from then on. All else is
-# answered at once.
+# `asked` says how often it was asked to stand still, `clock` its seconds so far, `cuda` has a GPU
+# from then on. All else is answered at once.
 STEP = """
 import os
 import select
@@ -32,7 +32,7 @@ import time
 import types
 from contextlib import ExitStack
 from pathlib import Path
-from seqlab.quiet import alone, map_in_threads, unbroken, working
+from seqlab.quiet import alone, clock, map_in_threads, unbroken, working
 
 CALLED = "import sys, pathlib, seqlab.quiet as q\\nwith q.working(pathlib.Path(sys.argv[1])): pass"
 
@@ -73,8 +73,8 @@ with working(Path(sys.argv[1])), ExitStack() as stack:
                 map_in_threads(time.sleep, [0.05, 1], 2)  # it looks up between the two
             elif word == "cuda":
                 sys.modules["torch.cuda"] = types.SimpleNamespace(is_initialized=lambda: True)
-            elif word == "asked":
-                say(f"asked-{asked}")
+            elif word in ("asked", "clock"):
+                say(asked if word == "asked" else clock())
                 continue
             elif word == "work":
                 stack.close()
@@ -106,14 +106,14 @@ class Step:
             time.sleep(0.02)
         return self.said == [*words]
 
-    def asked(self) -> str:
-        """Return how often it was asked to stand still."""
+    def answer(self, word: str) -> float:
+        """Return the number that it says to a word."""
         heard = len(self.said)
-        self.tell("asked")
+        self.tell(word)
         assert not self.has_said("never", within=0.2)
         (answer,) = self.said[heard:]
         del self.said[heard:]
-        return answer
+        return float(answer)
 
     def end(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
@@ -155,6 +155,18 @@ def test_who_works_stands_still_while_another_times(start: Callable[[], Step]) -
     assert one.has_said("in", "ping", "ping")
 
 
+def test_the_clock_stands_still_with_its_process(start: Callable[[], Step]) -> None:
+    one, two = both_in(start)
+    before, begun = one.answer("clock"), time.monotonic()
+    two.tell("time")
+    assert two.has_said("in", "time")
+    time.sleep(4 * SHORT)
+    two.tell("work")
+    assert two.has_said("in", "time", "work")
+    passed = one.answer("clock") - before
+    assert 0 < passed < time.monotonic() - begun - 3 * SHORT
+
+
 def test_two_never_time_at_once(start: Callable[[], Step]) -> None:
     one, two = both_in(start)
     one.tell("time")
@@ -177,9 +189,9 @@ def test_who_waits_to_time_asks_nobody_while_another_times(start: Callable[[], S
     assert not one.has_said("in", "time", within=SHORT)
     two.tell("work time")
     assert one.has_said("in", "time")
-    before = one.asked()
+    before = one.answer("asked")
     time.sleep(SHORT)
-    assert one.asked() == before
+    assert one.answer("asked") == before
     one.tell("work")
     assert two.has_said("in", "unbroken", "work", "time")
 

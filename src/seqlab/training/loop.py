@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from seqlab.errors import Terminated, UserError
 from seqlab.kernels.heap import keep_large_blocks
+from seqlab.quiet import clock
 from seqlab.training.best import Best, load_trained_state, trained_state
 from seqlab.training.callbacks import Callback, Progress
 from seqlab.training.checkpoint import Checkpoints, load_checkpoint
@@ -86,7 +87,8 @@ class TrainResult:
         curve: Per step: `loss`, `lr`, `grad_norm` and the terms of the loss.
         evaluations: Per evaluation: `step` and the metrics.
         best: The best evaluated weights.
-        seconds: `train`, `evaluate` (wall) and `cpu` (process time), over all attempts.
+        seconds: `train`, `evaluate` (of the clock, less what it stood still for others) and `cpu`
+            (process time), over all attempts.
         resumed_from: The steps at which attempts after the first began.
     """
 
@@ -146,7 +148,7 @@ class _Run:
         self.saved: tuple[int, int] | None = None
         self.saved_at = time.monotonic()
         self.spent = {"train": 0.0, "evaluate": 0.0, "cpu": 0.0}
-        self.clocks = (time.perf_counter(), time.process_time())
+        self.clocks = (clock(), time.process_time())
 
     def execute(self, interrupt: Interrupt) -> TrainResult:
         """Resume, train to the end, save."""
@@ -233,7 +235,7 @@ class _Run:
 
     def _evaluate(self, interrupt: Interrupt) -> None:
         self._read()
-        started = time.perf_counter()
+        started = clock()
         metrics: dict[str, float] = {}
         if self.job.world.leader:
             try:
@@ -247,7 +249,7 @@ class _Run:
         self.evaluations.append({"step": float(step), **metrics})
         if self.best.exhausted:
             self.progress.stop("patience")
-        elapsed = time.perf_counter() - started
+        elapsed = clock() - started
         self.spent["evaluate"] += elapsed
         self.spent["train"] -= elapsed
         log.info("step %d of %d: %s", step, self.steps, _text(metrics))
@@ -337,7 +339,7 @@ class _Run:
             getattr(callback, name)(self.progress, *arguments)
 
     def _seconds(self) -> dict[str, float]:
-        wall, cpu = time.perf_counter() - self.clocks[0], time.process_time() - self.clocks[1]
+        wall, cpu = clock() - self.clocks[0], time.process_time() - self.clocks[1]
         return {
             "train": self.spent["train"] + wall,
             "evaluate": self.spent["evaluate"],
