@@ -93,7 +93,8 @@ def selective_scan(
         b, c: Input and output maps (B, T, N).
         d: Skip connection (I,).
         z: Gates (B, T, I); the output is multiplied by silu(z).
-        initial_state: State before the first token (B, I, N); zero if absent.
+        initial_state: State before the first token (B, I, N); zero if absent. Where there is one
+            the reference takes the place of mamba_ssm.
         observer: Called as `observer(t, h)` after each token with the state (B, I, N), detached
             from no graph; needs the backend "torch".
         backend: See `resolve_backend`.
@@ -111,6 +112,8 @@ def selective_scan(
     wide = any(t is not None and t.dtype == torch.float64 for t in given)
     dtype = torch.float64 if wide else torch.float32
     name = resolve_backend(backend, u.device, dtype)
+    if name == "mamba_ssm" and initial_state is not None:
+        name = _substitute(name, "torch", "it cannot start from a state")
     if observer is not None and name != "torch":
         raise UserError(f"backend {name} cannot show each state", fix="use backend='torch'")
     inputs = [None if tensor is None else tensor.to(dtype) for tensor in given]
@@ -131,8 +134,6 @@ def _dispatch(
             return _NumbaScan.apply(*inputs)
         return _numba_forward(*inputs, keep=False)[:2]
     if name == "mamba_ssm":
-        if inputs[7] is not None:
-            raise UserError("mamba_ssm cannot start from a state", fix="use backend='torch'")
         return mamba_ssm_scan(*inputs[:7])
     u, delta, a, b, c, d, z, initial_state = inputs
     return reference_scan(u, delta, a, b, c, d, z, initial_state, observer)

@@ -109,10 +109,37 @@ class MambaMixer(nn.Module):
                 transformers does it.
             state: Where to continue from; advanced to after the last token.
         """
+        if state is None:
+            return self.mix(hidden, attention_mask)[0]
+        past, before = state.conv[self.layer_idx], state.ssm[self.layer_idx]
+        y, x, last = self.mix(hidden, attention_mask, past, before)
+        state.conv[self.layer_idx] = convolved_last(x, past.to(x.dtype))
+        state.ssm[self.layer_idx] = last.to(before.dtype)
+        return y
+
+    def mix(
+        self,
+        hidden: Tensor,
+        attention_mask: Tensor | None = None,
+        past: Tensor | None = None,
+        before: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Mix (B, T, H) over time without keeping anything.
+
+        Args:
+            hidden: As for `forward`.
+            attention_mask: As for `forward`.
+            past: Last inputs of the convolution (B, I, K); zeros at the start of a sequence.
+            before: State of the scan (B, I, N); None at the start.
+
+        Returns:
+            The output (B, T, H), the inputs of the convolution (B, T, I) and the state of the scan
+            after the last token.
+        """
         inner, states = self.A_log.shape
         projected = self.in_proj(_masked(hidden, attention_mask))
         x, z = projected.split(inner, -1)
-        u = _masked(self._convolve(x, state), attention_mask)
+        u = _masked(self._convolve(x, past), attention_mask)
         if self.channel_gate is not None:
             u = self.channel_gate(u)
         selected = self.x_proj(u)
@@ -126,23 +153,25 @@ class MambaMixer(nn.Module):
             c,
             d=self.D,
             z=z,
-            initial_state=None if state is None else state.ssm[self.layer_idx],
+            initial_state=before,
             observer=self.state_observer,
             backend="torch" if self.state_observer is not None else self.scan_backend,
         )
-        if state is not None:
-            state.ssm[self.layer_idx] = last.to(state.ssm[self.layer_idx].dtype)
-        return self.out_proj(y)
+        return self.out_proj(y), x, last
 
-    def _convolve(self, x: Tensor, state: MambaState | None) -> Tensor:
+    def _convolve(self, x: Tensor, past: Tensor | None) -> Tensor:
         weight, bias = self.conv1d.weight[:, 0], self.conv1d.bias
-        if state is None:
+        if past is None:
             return causal_conv_silu(x, weight, bias, self.scan_backend)
-        past = state.conv[self.layer_idx].to(x.dtype)
-        joined = torch.cat([past.transpose(1, 2), x], 1)
-        width = past.shape[2]
-        state.conv[self.layer_idx] = joined[:, -width:].transpose(1, 2).contiguous()
-        return causal_conv_silu(joined, weight, bias, self.scan_backend)[:, width:]
+        joined = torch.cat([past.transpose(1, 2).to(x.dtype), x], 1)
+        return causal_conv_silu(joined, weight, bias, self.scan_backend)[:, past.shape[2] :]
+
+
+def convolved_last(x: Tensor, past: Tensor) -> Tensor:
+    """Return the last K inputs of a convolution, (B, I, K), of `past` (B, I, K) and x (B, T, I)."""
+    width = past.shape[2]
+    new = x[:, max(0, x.shape[1] - width) :].transpose(1, 2)
+    return torch.cat((past[:, :, new.shape[2] :], new), 2)
 
 
 def _masked(x: Tensor, attention_mask: Tensor | None) -> Tensor:

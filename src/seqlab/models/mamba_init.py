@@ -43,20 +43,34 @@ def init_weights(model: MambaForCausalLM, seed: int) -> MambaForCausalLM:
 def init_mixer(mixer: MambaMixer, config: MambaConfig, generator: torch.Generator) -> None:
     """Draw the weights of one mixer anew; see `init_weights`."""
     _normal(mixer.in_proj.weight, config.initializer_range, generator)
-    _kaiming(mixer.conv1d.weight, 1.0, generator)
+    init_convolution(mixer, generator)
     _normal(mixer.x_proj.weight, config.initializer_range, generator)
+    init_states(mixer, config, generator)
+    layers = config.num_hidden_layers
+    scale = 1 / math.sqrt(layers) if config.rescale_prenorm_residual else 1.0
+    _kaiming(mixer.out_proj.weight, scale, generator)
+    for module in (mixer.in_proj, mixer.out_proj):
+        if module.bias is not None:
+            module.bias.zero_()
+
+
+@torch.no_grad()
+def init_convolution(mixer: MambaMixer, generator: torch.Generator) -> None:
+    """Draw the convolution of one mixer anew; see `init_weights`."""
+    _kaiming(mixer.conv1d.weight, 1.0, generator)
+    if mixer.conv1d.bias is not None:
+        mixer.conv1d.bias.zero_()
+
+
+@torch.no_grad()
+def init_states(mixer: MambaMixer, config: MambaConfig, generator: torch.Generator) -> None:
+    """Draw steps, state matrix and skip of one mixer anew; see `init_weights`."""
     bound = config.step_rank**-0.5 * config.time_step_scale
     if config.time_step_init_scheme == "constant":
         mixer.dt_proj.weight.fill_(bound)
     else:
         _uniform(mixer.dt_proj.weight, bound, generator)
     mixer.dt_proj.bias.copy_(_step_bias(mixer.D.shape[0], config, generator))
-    layers = config.num_hidden_layers
-    scale = 1 / math.sqrt(layers) if config.rescale_prenorm_residual else 1.0
-    _kaiming(mixer.out_proj.weight, scale, generator)
-    for module in (mixer.in_proj, mixer.conv1d, mixer.out_proj):
-        if module.bias is not None:
-            module.bias.zero_()
     states = torch.arange(1, mixer.A_log.shape[1] + 1, dtype=torch.float32)
     mixer.A_log.copy_(torch.log(states).expand_as(mixer.A_log))
     mixer.D.fill_(1.0)

@@ -293,8 +293,11 @@ def test_mamba_ssm_gets_its_layout(monkeypatch):
     assert calls[0]["delta_softplus"] is True
     assert calls[0]["return_last_state"] is True
     assert calls[0]["delta_bias"] is None
-    with pytest.raises(UserError, match="cannot start from a state"):
-        selective_scan(**inputs, initial_state=torch.zeros(2, 5, 3))
+    before = torch.randn(2, 5, 3)
+    y, state = selective_scan(**inputs, initial_state=before)
+    expected, expected_state = module.reference_scan(*inputs.values(), before)
+    assert torch.equal(y, expected) and torch.equal(state, expected_state)
+    assert len(calls) == 1, "mamba_ssm cannot start from a state"
 
 
 def test_backends_resolve_by_device_and_type(monkeypatch, caplog):

@@ -6,18 +6,15 @@ architecture: local mixing cannot be switched off.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from seqlab.errors import UserError
 from seqlab.kernels.selective_scan import resolve_backend
-from seqlab.models.mamba import MambaMixer
+from seqlab.models.mamba import MambaMixer, convolved_last
 from seqlab.models.mamba_config import MambaConfig
-from seqlab.models.mamba_init import init_mixer
+from seqlab.models.mamba_init import init_convolution, init_states
 from seqlab.models.mixers.base import LocalMixing, Memory, Mixed, Mixer
-from seqlab.models.state import MambaState
 
 
 class Mamba(Mixer):
@@ -27,9 +24,7 @@ class Mamba(Mixer):
         super().__init__()
         if local == "none":
             raise UserError("mamba has no form without its convolution", fix="native or all")
-        self.config = MambaConfig(
-            vocab_size=1, hidden_size=width, num_hidden_layers=1, initializer_range=0.02
-        )
+        self.config = MambaConfig(vocab_size=1, hidden_size=width, num_hidden_layers=1)
         self.mixer = MambaMixer(self.config, 0)
 
     def forward(
@@ -37,19 +32,11 @@ class Mamba(Mixer):
     ) -> Mixed:
         """Mix with the selective scan; see `Mixer.forward`."""
         self.mixer.scan_backend = resolve_backend(None, x.device, x.dtype)
-        if memory is None:
-            state = MambaState.zeros(
-                x.shape[0],
-                [self.mixer.D.shape[0]],
-                self.config.conv_kernel,
-                self.config.state_size,
-                dtype=x.dtype,
-                device=x.device,
-            )
-        else:
-            state = MambaState([memory[0]], [memory[1]])
-        y = self.mixer(x, state=state)
-        return Mixed(y, (state.conv[0], state.ssm[0]))
+        past, before = (None, None) if memory is None else memory
+        y, convolved, last = self.mixer.mix(x, past=past, before=before)
+        if past is None:
+            past = x.new_zeros(x.shape[0], convolved.shape[2], self.config.conv_kernel)
+        return Mixed(y, (convolved_last(convolved, past), last))
 
     def state_size(self, length: int) -> int:
         """Return the numbers of the states and of the convolution's past."""
@@ -57,5 +44,9 @@ class Mamba(Mixer):
 
     @torch.no_grad()
     def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
-        """Draw weights as Mamba's own models do."""
-        init_mixer(self.mixer, replace(self.config, num_hidden_layers=layers), generator)
+        """Draw steps, state matrix and convolution as Mamba's own models do.
+
+        Projections stay as they are drawn for every mixer.
+        """
+        init_convolution(self.mixer, generator)
+        init_states(self.mixer, self.config, generator)
