@@ -21,7 +21,9 @@ from seqlab.models.mixers.base import (
 )
 
 # Steps of the decay that keep memory long where there are few heads: e^{-dt} is 0.999 to 0.990.
-_STEP_MIN, _STEP_MAX = 1e-3, 1e-2
+_SLOW_STEPS = (1e-3, 1e-2)
+# Published: A uniform in (0, 16), steps log-uniform.
+_DRAWN_RATE, _DRAWN_STEPS = 16.0, (1e-3, 0.1)
 
 
 class DeltaNet(Mixer):
@@ -33,13 +35,21 @@ class DeltaNet(Mixer):
         local: Short convolutions: native to this mixer.
         gated: Whether the state decays before it is read, by -exp(A_log) softplus(W_a x + dt_bias),
             and the output has a swish gate: Gated DeltaNet.
+        drawn: Whether the decays of its heads start as published, at random. Of few heads one often
+            forgets within two tokens then; else they start slow, at A = 1.
     """
 
     def __init__(
-        self, width: int, head_count: int, local: LocalMixing, *, gated: bool = False
+        self,
+        width: int,
+        head_count: int,
+        local: LocalMixing,
+        *,
+        gated: bool = False,
+        drawn: bool = False,
     ) -> None:
         super().__init__()
-        self.head_count, self.width, self.gated = head_count, width, gated
+        self.head_count, self.width, self.gated, self.drawn = head_count, width, gated, drawn
         active = local != "none"
         self.inputs = QueryKeyValue(width, head_count, active=active, silu_without=True)
         self.beta_proj = Projection(width, head_count, bias=False)
@@ -72,11 +82,15 @@ class DeltaNet(Mixer):
 
     @torch.no_grad()
     def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
-        """Let memory decay slowly: A = 1, steps spread evenly on a log scale over the heads.
-
-        Drawn at random, as where there are many heads, one of two often forgets within two tokens.
-        """
-        if self.gated:
-            steps = torch.logspace(math.log10(_STEP_MIN), math.log10(_STEP_MAX), self.head_count)
-            self.A_log.zero_()
-            self.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))
+        """Set decays: slow, with steps spread evenly on a log scale over the heads, or drawn."""
+        if not self.gated:
+            return
+        low, high = map(math.log, _DRAWN_STEPS if self.drawn else _SLOW_STEPS)
+        places = torch.linspace(0, 1, self.head_count)
+        self.A_log.zero_()
+        if self.drawn:
+            rates, places = torch.rand((2, self.head_count), generator=generator)
+            # A uniform number may be 0.
+            self.A_log.copy_(torch.log((1 - rates) * _DRAWN_RATE))
+        steps = torch.exp(low + (high - low) * places)
+        self.dt_bias.copy_(steps + torch.log(-torch.expm1(-steps)))

@@ -9,7 +9,10 @@ from seqlab.models.mixers.base import LocalMixing, Memory, Mixed, Mixer, ShortCo
 
 
 class Recurrent(Mixer):
-    """One layer of PyTorch's LSTM or GRU; with convolutions everywhere, one on its input."""
+    """One layer of PyTorch's LSTM or GRU; with convolutions everywhere, one on its input.
+
+    The cell is computed in the precision of its weights.
+    """
 
     def __init__(self, width: int, local: LocalMixing, *, kind: type[nn.LSTM | nn.GRU]) -> None:
         super().__init__()
@@ -23,11 +26,15 @@ class Recurrent(Mixer):
         x, past = self.conv(x, None if memory is None else memory[0])
         # One tensor of a GRU, a pair of an LSTM.
         before = None if memory is None else memory[1:]
-        if isinstance(self.cell, nn.LSTM):
-            y, (hidden, carried) = self.cell(x, before)
-            return Mixed(y, (past, hidden, carried))
-        y, hidden = self.cell(x, None if before is None else before[0])
-        return Mixed(y, (past, hidden))
+        # Under autocast a GPU would run the cell in fp16, of whatever type autocast is: gradients
+        # would need scaling.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(next(self.cell.parameters()).dtype)
+            if isinstance(self.cell, nn.LSTM):
+                y, (hidden, carried) = self.cell(x, before)
+                return Mixed(y, (past, hidden, carried))
+            y, hidden = self.cell(x, None if before is None else before[0])
+            return Mixed(y, (past, hidden))
 
     def state_size(self, length: int) -> int:
         """Return the numbers of hidden state and cell."""

@@ -27,6 +27,10 @@ _MIXERS: dict[str, _Make] = {
     "rope": lambda width, heads, local, _layer: Attention(width, heads, local, rotary=True),
     "deltanet": lambda width, heads, local, _layer: DeltaNet(width, heads, local),
     "gated_deltanet": lambda width, heads, local, _layer: DeltaNet(width, heads, local, gated=True),
+    # A control of its initial decays.
+    "gated_deltanet_drawn": lambda width, heads, local, _layer: DeltaNet(
+        width, heads, local, gated=True, drawn=True
+    ),
     "rwkv7": lambda width, heads, local, layer: Rwkv7(width, heads, local, layer=layer),
     "retention": lambda width, heads, local, _layer: Retention(width, heads, local),
     "gla": lambda width, heads, local, _layer: GatedLinearAttention(width, heads, local),

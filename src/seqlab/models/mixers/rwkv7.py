@@ -103,7 +103,10 @@ class Rwkv7(Mixer):
 
     @torch.no_grad()
     def init_own(self, layer: int, layers: int, generator: torch.Generator) -> None:
-        """Set shifts, decays, rates and scales as the authors do; the output starts at 0."""
+        """Set shifts, decays, rates and scales as the authors do.
+
+        Decay, rate, gate and value start as their biases alone, and the output at 0.
+        """
         width = self.out_proj.in_features
         place = torch.arange(width) / width
         linear = torch.arange(width) / (width - 1) - 0.5
@@ -125,3 +128,9 @@ class Rwkv7(Mixer):
             drawn = torch.randn(width, width, generator=generator)
             projection.weight.copy_(gain * torch.linalg.qr(drawn)[0])
         self.out_proj.weight.zero_()
+        self.norm.weight.fill_(((layer + 1) / layers) ** 0.7)
+        for narrow in (self.decay, self.rate, self.value, self.gate):
+            if narrow is not None:
+                drawn = torch.randn(narrow.up.weight.shape, generator=generator)
+                narrow.up.weight.copy_(0.1 * torch.linalg.qr(drawn)[0])
+                narrow.down.weight.zero_()
