@@ -1,10 +1,12 @@
 """Figure 6, under the original script's name."""
 
-import subprocess
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ["fig6"]
 COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
-sys.exit(subprocess.call([sys.executable, "-m", *COMMAND], cwd=ROOT))
+os.chdir(ROOT)
+# In its place: Ctrl-C must reach Snakemake, which ends its jobs and unlocks the folder.
+os.execv(sys.executable, [sys.executable, "-m", *COMMAND])

@@ -5,4 +5,4 @@ from pathlib import Path
 
 from seqlab.studies.archbench.benchmark import main
 
-sys.exit(main(sys.argv[1:], Path(__file__).resolve().parents[1]))
+main(sys.argv[1:], Path(__file__).resolve().parents[1])

@@ -8,6 +8,7 @@ collect_records, analyse_<part>, draw_<figure>, tabulate_<table>.
 
 from seqlab.studies.archbench.architectures import BASELINES as ARCHBENCH_BASELINES
 from seqlab.studies.archbench.architectures import MODERN as ARCHBENCH_MODERN
+from seqlab.studies.archbench.benchmark import variable as archbench_variable
 from seqlab.studies.archbench.spec import FIGURES as ARCHBENCH_FIGURES
 from seqlab.studies.archbench.spec import PARTS as ARCHBENCH_PARTS
 from seqlab.studies.archbench.spec import TABLES as ARCHBENCH_TABLE_NAMES
@@ -442,7 +443,7 @@ rule archbench_export_benchmark:
         " > {log:q} 2>&1"
 
 
-# What scripts/run_benchmark.py asks for: `--config architectures=lstm,gru tasks=mqar`.
+# What scripts/run_benchmark.py asks for; see `archbench_export`.
 rule archbench_benchmark:
     input:
         "results/{}benchmark_results.csv".format(

@@ -403,11 +403,17 @@ def archbench_sets(wildcards):
 
 
 def archbench_export(wildcards):
-    """Return the settings of the export of the runs that `--config` asks for."""
+    """Return the settings of the export of the runs that are asked for.
+
+    By `--config architectures=lstm,gru tasks=mqar`, or in the variables that
+    scripts/run_benchmark.py sets.
+    """
     scale = scale_of(wildcards)
-    return settings("archbench", scale).export_spec(
-        scale, str(config.get("architectures", "")), str(config.get("tasks", ""))
+    architectures, tasks = (
+        str(config.get(name, os.environ.get(archbench_variable(name), "")))
+        for name in ("architectures", "tasks")
     )
+    return settings("archbench", scale).export_spec(scale, architectures, tasks)
 
 
 def archbench_phase(names):
