@@ -93,15 +93,23 @@ def draw_flip_flop(law: FlipFlopLaw, count: int, rng: np.random.Generator) -> Ba
 
 
 def automaton_answers(law: FlipFlopLaw, input_ids: Ids) -> Ids:
-    """Return (B, T) the bit last written to the register at hand: right for every query."""
+    """Return (B, T) the bit last written to the register at hand: right for every query.
+
+    It goes through the instructions one after the other with nothing but the registers, unlike
+    what draws the sequences.
+    """
     operations = input_ids[:, 0 :: law.width]
     registers = np.zeros_like(operations)
     if law.registers > 1:
         registers = input_ids[:, 1 :: law.width] - 5
     bits = input_ids[:, law.width - 1 :: law.width]
-    written = _last_write(operations, registers, law.registers)
     answers = np.full_like(input_ids, ZERO)
-    answers[:, law.width - 2 :: law.width] = np.take_along_axis(bits, written, 1)
+    rows = np.arange(len(input_ids))
+    held = np.full((len(input_ids), law.registers), ZERO)
+    for step, register in enumerate(registers.T):
+        writes = operations[:, step] == WRITE
+        held[rows[writes], register[writes]] = bits[writes, step]
+        answers[:, step * law.width + law.width - 2] = held[rows, register]
     return answers
 
 

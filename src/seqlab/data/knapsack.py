@@ -145,6 +145,21 @@ def best_sets(instances: Instances) -> Mask:
     return taken
 
 
+def best_values(instances: Instances) -> Ids:
+    """Return the values (B,) of the best sets, item by item over all capacities at once.
+
+    It knows nothing of ties or of which items are taken: a check of `best_sets` on any size.
+    """
+    count, items = instances.weights.shape
+    capacities = np.arange(int(instances.capacity.max()) + 1)
+    most = np.zeros((count, len(capacities)), np.int64)
+    for j in range(items):
+        left = capacities - instances.weights[:, j, None]
+        with_it = np.take_along_axis(most, np.maximum(left, 0), 1) + instances.values[:, j, None]
+        most = np.maximum(most, np.where(left >= 0, with_it, 0))
+    return np.asarray(most[np.arange(count), instances.capacity])
+
+
 def greedy_sets(instances: Instances) -> Mask:
     """Return sets (B, n) that take what fits in order of value per weight."""
     return repaired(instances, np.ones(instances.weights.shape, np.bool_))

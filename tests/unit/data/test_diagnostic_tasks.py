@@ -19,6 +19,7 @@ from seqlab.data.knapsack import (
     KnapsackLaw,
     alone_sets,
     best_sets,
+    best_values,
     decode,
     draw_instances,
     encode,
@@ -282,6 +283,7 @@ def test_best_sets_are_those_of_brute_force(items: int) -> None:
     for row in range(60):
         wanted = brute_force(int(found.capacity[row]), found.weights[row], found.values[row])
         assert tuple(best[row]) == wanted
+    assert (best_values(found) == found.worth(best)).all()
 
 
 def test_knapsack_sequences_are_laid_out_as_said() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from seqlab.data.diagnostic import IGNORE, Answers, Batch
+from seqlab.data.flip_flop import ZERO
 from seqlab.data.knapsack import SKIP, TAKE
 from seqlab.errors import UserError
 from seqlab.provenance.record import write_samples
@@ -131,6 +132,16 @@ def test_ceilings_are_reached_and_floors_are_below(name: str) -> None:
         assert 0 < found["floor"] < 0.8
 
 
+def test_labels_that_are_not_best_miss_the_ceiling() -> None:
+    for name in ("flip_flop", "knapsack"):
+        problem, batch = drawn(name, 40)
+        row, position = (int(places[0]) for places in np.nonzero(batch.asked))
+        wrong = batch.labels.copy()
+        wrong[row, position] += 1 if wrong[row, position] in (TAKE, ZERO) else -1
+        found = problem.solvers(TASKS[name].train, replace(batch, labels=wrong), rng(1))
+        assert found["ceiling"] < 1, name
+
+
 def test_a_guesser_reaches_the_floor_of_recall() -> None:
     problem, batch = drawn("mqar", 2000)
     found = problem.solvers(TASKS["mqar"].train, batch, rng(1))
@@ -207,6 +218,20 @@ def test_knapsack_scores_sets_and_values() -> None:
     # All items, repaired, are those of the greedy solver.
     solved = problem.solvers(TASKS["knapsack"].train, batch, rng())
     assert scores["value_ratio"].value > solved["greedy"] > 0.7
+
+
+def test_knapsack_is_judged_by_its_items() -> None:
+    problem, batch = drawn("knapsack", 5)
+    right = answers_of(batch)
+    items = (right.labels == TAKE) | (right.labels == SKIP)
+    found = replace(right, nll=np.where(items, 0.25, 40.0))
+    assert problem.loss(found) == 0.25
+    assert problem.accuracy(replace(found, predictions=np.where(items, right.labels, 0))) == 1
+    recall, of_recall = drawn("mqar", 5)
+    answers = answers_of(of_recall)
+    assert recall.loss(replace(answers, nll=np.arange(len(answers.labels)))) == pytest.approx(
+        (len(answers.labels) - 1) / 2
+    )
 
 
 def test_the_loss_of_knapsack_is_items_and_a_quarter_of_the_value() -> None:
@@ -314,27 +339,37 @@ def archbench_values() -> dict:  # type: ignore[type-arg]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "wanted", "variables"),
     [
-        ("--all", "snakemake archbench_benchmark"),
-        ("--all --config scale=ci -n", "snakemake archbench_benchmark --config scale=ci -n"),
+        ("--all", "", {}),
+        ("--all --config scale=ci -n", "--config scale=ci -n", {}),
         (
             "--architectures lstm,gru --tasks mqar",
-            "snakemake archbench_benchmark --config architectures=lstm,gru tasks=mqar",
+            "",
+            {"SEQLAB_ARCHITECTURES": "lstm,gru", "SEQLAB_TASKS": "mqar"},
         ),
+        # However Snakemake's settings are spelled, they stay as they are.
+        ("--tasks mqar -C scale=ci", "-C scale=ci", {"SEQLAB_TASKS": "mqar"}),
         (
-            "--tasks mqar --config scale=ci --cores 2",
-            "snakemake archbench_benchmark --config tasks=mqar scale=ci --cores 2",
+            "--profile workflow/profiles/ci --tasks mqar,knapsack",
+            "--profile workflow/profiles/ci",
+            {"SEQLAB_TASKS": "mqar,knapsack"},
         ),
     ],
 )
-def test_the_original_options_become_settings(arguments: str, wanted: str) -> None:
-    assert command(arguments.split()) == wanted.split()
+def test_the_original_options_become_variables(
+    arguments: str, wanted: str, variables: dict[str, str]
+) -> None:
+    line = ["snakemake", "archbench_benchmark", *wanted.split()]
+    assert command(arguments.split()) == (line, variables)
 
 
-def test_the_original_script_needs_to_be_told_something() -> None:
+@pytest.mark.parametrize(
+    "arguments", ["-n", "--all --tasks mqar", "--tasks ,", "--architectures lstm,,gru"]
+)
+def test_the_original_script_needs_to_be_told_what(arguments: str) -> None:
     with pytest.raises(SystemExit):
-        command(["-n"])
+        command(arguments.split())
 
 
 def test_rates_are_ordered_by_accuracy_and_where_that_is_alike_by_loss() -> None:

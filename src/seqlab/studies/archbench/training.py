@@ -7,7 +7,6 @@ import resource
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from torch import Tensor, nn
 
 from seqlab.data.diagnostic import Batch
@@ -165,6 +164,6 @@ def _evaluation(
 ) -> Callable[[nn.Module], Mapping[str, float]]:
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         answers = answer(model, valid, precision=precision)
-        return {"accuracy": problem.accuracy(answers), "loss": float(np.mean(answers.nll))}
+        return {"accuracy": problem.accuracy(answers), "loss": problem.loss(answers)}
 
     return evaluate

@@ -62,9 +62,17 @@ class Problem(ABC):
         """Return how much each answer (B, T) counts in the loss; None for all alike."""
         return None
 
+    def judged(self, answers: Answers) -> np.ndarray:
+        """Return which answers the task is judged by, (Q,) bool; all unless told."""
+        return np.ones(len(answers.labels), np.bool_)
+
     def accuracy(self, answers: Answers) -> float:
-        """Return the share of right answers that the task is judged by."""
-        return float(answers.right.mean())
+        """Return the share of those that are right."""
+        return float(answers.right[self.judged(answers)].mean())
+
+    def loss(self, answers: Answers) -> float:
+        """Return their mean negative log-likelihood in nats."""
+        return float(answers.nll[self.judged(answers)].mean())
 
     def scores(self, answers: Answers, batch: Batch) -> dict[str, Score]:
         """Return what a model reached on a batch."""
@@ -72,7 +80,7 @@ class Problem(ABC):
         scores = {
             "accuracy": Score(self.accuracy(answers)),
             "exact": Score(found["exact"]),
-            "nll": Score(found["loss"], "nats"),
+            "nll": Score(self.loss(answers), "nats"),
             "queries": Score(float(len(answers.labels)), "queries"),
         }
         if answers.among is not None:

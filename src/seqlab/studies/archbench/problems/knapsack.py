@@ -13,6 +13,7 @@ from seqlab.data.knapsack import (
     KnapsackLaw,
     alone_sets,
     best_sets,
+    best_values,
     decode,
     draw_instances,
     encode,
@@ -49,10 +50,12 @@ class Knapsack(Problem):
         """
         instances, law = decode(batch, self.ids), KnapsackLaw(**condition.model_dump())
         best, greedy = best_sets(instances), greedy_sets(instances)
-        worth = instances.worth(best)
+        worth, labelled = best_values(instances), _masks(batch)
+        optimal = instances.feasible(labelled) & (instances.worth(labelled) == worth)
         return {
             "floor": max(float(best.mean()), 1 - float(best.mean())),
-            "ceiling": float((_masks(batch) == best).mean()),
+            # Whether labels are the canonical best sets, and those as good as another solver says.
+            "ceiling": float(((labelled == best) & optimal[:, None]).mean()),
             "all_skip": 1 - float(best.mean()),
             "alone": float((alone_sets(instances, law, rng) == best).mean()),
             "greedy": float((greedy == best).mean()),
@@ -68,13 +71,13 @@ class Knapsack(Problem):
         weights[:, -1] = _VALUE_WEIGHT
         return np.asarray(weights)
 
-    def accuracy(self, answers: Answers) -> float:
-        """Return the share of items that are rightly taken or left."""
-        return float(answers.right[_about_items(answers)].mean())
+    def judged(self, answers: Answers) -> np.ndarray:
+        """Return which answers are about items: the value is another question."""
+        return np.asarray((answers.labels == TAKE) | (answers.labels == SKIP))
 
     def scores(self, answers: Answers, batch: Batch) -> dict[str, Score]:
         """Return what the answers are worth as sets, and how well the value is known."""
-        items = _about_items(answers)
+        items = self.judged(answers)
         instances: Instances = decode(batch, self.ids)
         shape = instances.weights.shape
         chosen = (answers.predictions[items] == TAKE).reshape(shape)
@@ -98,14 +101,10 @@ class Knapsack(Problem):
             ),
             "value_ratio": Score(float(reached.mean())),
             "infeasible": Score(1 - float(instances.feasible(chosen).mean())),
-            "nll": Score(float(answers.nll[items].mean()), "nats"),
+            "nll": Score(self.loss(answers), "nats"),
             "value_nll": Score(float(answers.nll[~items].mean()), "nats"),
             "queries": Score(float(items.sum()), "queries"),
         }
-
-
-def _about_items(answers: Answers) -> np.ndarray:
-    return np.asarray((answers.labels == TAKE) | (answers.labels == SKIP))
 
 
 def _masks(batch: Batch) -> np.ndarray:
