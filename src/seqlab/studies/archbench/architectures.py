@@ -5,20 +5,20 @@ from __future__ import annotations
 from seqlab.studies.archbench.training_spec import Local
 
 # The nine, and what is shown beside them and kept out of their statistics: Mamba, and controls of
-# positions.
+# initial decays and of positions.
 BASELINES = ("lstm", "gru", "vanilla", "rope")
 MODERN = ("deltanet", "gated_deltanet", "rwkv7", "retention", "gla")
 NINE = (*BASELINES, *MODERN)
 RECURRENT, ATTENTION = ("lstm", "gru"), ("vanilla", "rope")
 GROUPS = {"recurrent": RECURRENT, "attention": ATTENTION, "modern": MODERN}
-BESIDE = ("mamba", "vanilla_sin", "nope")
+BESIDE = ("mamba", "gated_deltanet_drawn", "vanilla_sin", "nope")
 # What others are held against, one by one.
 CONTROL = "rope"
 # An architecture that is timed twice goes by this name the second time.
 AGAIN = "again"
 # What native local mixing is: these have short convolutions, all others but RWKV-7 (token shifts)
 # have none.
-_CONVOLVED = ("deltanet", "gated_deltanet", "mamba")
+_CONVOLVED = ("deltanet", "gated_deltanet", "gated_deltanet_drawn", "mamba")
 _SHIFTED = ("rwkv7",)
 
 

@@ -45,6 +45,9 @@ class ExperimentSpec(Spec):
     tasks: tuple[str, ...] = setting("Names of tasks.", min_length=1)
     architectures: tuple[str, ...] = setting("Names of architectures.", min_length=1)
     local: tuple[Local, ...] = setting("Local mixing.", default=("native",), min_length=1)
+    only: dict[str, tuple[str, ...]] = setting(
+        "Architecture -> tasks that it runs on, where these are not all.", default={}
+    )
     seeds: int = setting("Runs per cell.", ge=2)
 
     def cells(self) -> list[tuple[str, str]]:
@@ -53,6 +56,7 @@ class ExperimentSpec(Spec):
             (task, variant(architecture, local)): None
             for task in self.tasks
             for architecture in self.architectures
+            if task in self.only.get(architecture, self.tasks)
             for local in self.local
         }
         return list(found)
@@ -156,6 +160,14 @@ class ArchbenchSpec(Spec):
             for architecture in experiment.architectures:
                 if architecture not in (*NINE, *BESIDE):
                     raise ValueError(f"{name}.architectures: no architecture {architecture!r}")
+            for architecture, tasks in experiment.only.items():
+                if architecture not in BESIDE:
+                    raise ValueError(
+                        f"{name}.only: {architecture!r} does not stand beside the nine"
+                    )
+                unknown = sorted({*tasks} - {*self.tasks})
+                if unknown:
+                    raise ValueError(f"{name}.only.{architecture}: no task {unknown[0]!r}")
             if self.pilot.seed < experiment.seeds:
                 raise ValueError("pilot.seed is one of the reported seeds")
         if len(self.grid.local) > 1:
@@ -201,7 +213,7 @@ class ArchbenchSpec(Spec):
         if step == "run_speed":
             return SpeedRunSpec(
                 shape=self.shape,
-                architectures=self.grid.architectures,
+                architectures=tuple(a for a in self.grid.architectures if a not in self.grid.only),
                 speed=self.speed,
                 precision=self.optimiser.precision,
                 threads=self.threads,
@@ -248,6 +260,8 @@ class ArchbenchSpec(Spec):
                 "tasks": _chosen(tasks, self.grid.tasks, "task"),
             }
         )
+        if not chosen.runs():
+            raise UserError(f"no run of the grid has {architectures!r} on {tasks!r}")
         return ExportSpec(runs=tuple(chosen.runs()), scale=scale)
 
     def rate_task(self, task: str) -> str:

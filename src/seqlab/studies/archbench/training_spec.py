@@ -32,7 +32,7 @@ class ShapeSpec(Spec):
 
 
 class OptimiserSpec(Spec):
-    """AdamW, the same for every model; decay on matrices only."""
+    """AdamW, the same for every model; decay on matrices and on filters of convolutions alone."""
 
     weight_decay: float = setting("Decoupled weight decay.", default=0.1, ge=0)
     clip: float = setting("Largest gradient norm.", default=1.0, gt=0)
@@ -40,7 +40,8 @@ class OptimiserSpec(Spec):
     warmup_steps: int = setting("Shortest warm-up.", unit="steps", default=50, ge=0)
     lr_floor: float = setting("Last learning rate, of the peak.", default=0.1, ge=0, le=1)
     precision: Literal["fp32", "bf16"] = setting(
-        "fp32, or bf16 autocast, of every model alike; kernels for GPUs need bf16.",
+        "fp32, or bf16 autocast, of every model alike; kernels for GPUs need bf16. Cells of LSTM "
+        "and GRU stay in fp32.",
         default="fp32",
     )
     evaluations: int = setting("Evaluations of a whole run.", default=20, ge=1)

@@ -16,6 +16,7 @@ _ARCHITECTURES = {
     "retention": "RetNet",
     "gla": "GLA",
     "mamba": "Mamba",
+    "gated_deltanet_drawn": "Gated DeltaNet, drawn",
     "vanilla_sin": "sinusoidal",
     "nope": "no positions",
 }
@@ -63,6 +64,18 @@ def vocabulary(condition: str) -> str:
 def tasks_in_order(names: list[str]) -> list[str]:
     """Return tasks in the order of every figure."""
     return sorted(names, key=[*_TASKS, *names].index)
+
+
+def interval_of_means(runs: int) -> str:
+    """Return in words what the bootstrap intervals of means over runs are.
+
+    None leaves the range of the runs, and of few runs that has the mean of a symmetric law inside
+    less often than 95 times in 100: 1 - 2 / 2^runs.
+    """
+    if runs < 2:
+        return "one run, no CI"
+    covers = 100 * (1 - 2 / 2**runs)
+    return "95 % BCa CI" if covers >= 95 else f"BCa CI, at most {covers:.0f} %"
 
 
 def in_order(names: list[str]) -> list[str]:
