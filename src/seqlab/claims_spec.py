@@ -111,8 +111,10 @@ class Claim(Spec):
 
     id: str = setting("Unique name.", pattern=r"^[a-z0-9][a-z0-9_.@-]*$")
     item: str = setting("Number of the figure or table it belongs to.")
-    kind: Literal["published", "prediction"] = setting(
-        "Whether it was published, or registered here before its data.", default="published"
+    kind: Literal["published", "prediction", "replication"] = setting(
+        "Whether it was published, registered here before its data, or registered here after "
+        "pilots with single seeds had shown it.",
+        default="published",
     )
     statement: str = setting("The claim in one sentence.")
     published: list[Published] = setting("Values as printed.", default=[])

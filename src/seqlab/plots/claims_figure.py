@@ -21,6 +21,7 @@ _PANELS = {
     "published": "published claims, at their own scale",
     "analogue": "their analogues at this scale",
     "prediction": "predictions",
+    "replication": "replications of pilots",
 }
 _ROW_IN = 0.165
 _REST_IN = 0.95

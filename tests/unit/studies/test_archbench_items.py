@@ -15,6 +15,7 @@ from seqlab.claims_spec import load_claims
 from seqlab.provenance.atomic import write_text
 from seqlab.reference import load_config
 from seqlab.spec import Spec
+from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.analysis import (
     difficulty,
     factorial_study,
@@ -25,7 +26,7 @@ from seqlab.studies.archbench.analysis import (
 )
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.architectures import AGAIN, variant
-from seqlab.studies.archbench.figures import effects, perplexity, survival
+from seqlab.studies.archbench.figures import affinity, effects, perplexity, survival
 from seqlab.studies.archbench.figures.glitches import drawn
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
@@ -301,6 +302,43 @@ def test_panels_of_effects_with_other_architectures_name_their_own() -> None:
         for ax in effects.draw(data, scale="laptop").axes
     ]
     assert names == [["LSTM", "GRU"], ["GRU"]]
+
+
+def test_survival_steps_down_where_runs_are_solved_and_marks_the_censored() -> None:
+    at = {0: 100.0, 1: 300.0, 2: 300.0}
+    rows = [
+        {"task": "mqar", "architecture": "rope", "seed": seed, "condition": "training"}
+        | {"metric": metric, "value": value}
+        for seed in range(4)
+        for metric, value in (("steps", 900.0), ("steps_to_90", at.get(seed, np.nan)))
+    ]
+    found = survival.drawn(pd.DataFrame(rows), ["mqar"])
+    curve = found[found["kind"] == "curve"]
+    assert curve["step"].tolist() == [0, 100, 300, 900, 900]
+    assert curve["share"].tolist() == pytest.approx([1, 0.75, 0.25, 0.25, 0.25])
+    censored = found[found["kind"] == "censored"]
+    assert censored["step"].tolist() == [900] and censored["share"].tolist() == [0.25]
+    assert (found["n"] == 4).all()
+
+
+def test_intervals_are_called_what_they_cover() -> None:
+    # Of a symmetric law: the mean is outside where all runs lie on one side of it.
+    assert wording.interval_of_means(3) == "BCa CI, at most 75 %"
+    assert wording.interval_of_means(5) == "BCa CI, at most 94 %"
+    assert wording.interval_of_means(10) == "95 % BCa CI"
+    assert wording.interval_of_means(1) == "one run, no CI"
+
+
+def test_stars_of_the_affinities_are_tests_whatever_the_margin_says() -> None:
+    row = {"task": "mqar", "n": 5, "ci_low": -0.01, "ci_high": 0.01, "estimate": 0.004}
+    rows = [
+        row | {"contrast": contrast, "model": model, "p_holm": p, "verdict": "equivalent"}
+        for contrast, p_of in (("affinity", (np.nan, np.nan)), ("residual", (0.04, 0.06)))
+        for model, p in zip(("lstm", "rope"), p_of, strict=True)
+    ]
+    figure = affinity.draw(affinity.drawn(pd.DataFrame(rows)), scale="ci")
+    texts = [[text.get_text() for text in ax.texts[:2]] for ax in figure.axes[:2]]
+    assert texts == [["0.00", "0.00"], ["0.00*", "0.00"]]
 
 
 def test_panels_of_survival_are_in_the_order_of_the_other_figures(folder: Path) -> None:

@@ -27,6 +27,7 @@ from seqlab.studies.archbench.analysis.frames import (
     correct_whole_family,
     trained_runs,
 )
+from seqlab.studies.archbench.analysis.generalisation import unless_learned
 from seqlab.studies.archbench.analysis.hypotheses import Group, Planned
 from seqlab.studies.archbench.analysis.means import columns_of
 from seqlab.studies.archbench.tasks_spec import TRAINED
@@ -90,8 +91,13 @@ def planned_rows(
     item: str,
     alpha: float,
     margins: Mapping[str, float],
+    learned: float,
 ) -> Iterator[Row]:
     """Yield the planned contrasts, paired by seed: one stream of training data for all.
+
+    Accuracies are those after the steps of the task, within which a task may not be learned *yet*.
+    Where neither of two has learned it nothing tells them apart, and a mean over several of which
+    some have not says how many had by then: such rows are not evaluable.
 
     Args:
         found: Runs.
@@ -100,6 +106,7 @@ def planned_rows(
         item: Item of the rows.
         alpha: Level of the tests.
         margins: Metric -> equivalence margin.
+        learned: Least mean accuracy above the floor of an architecture that has learned a task.
     """
     for plan in planned:
         rows = []
@@ -109,6 +116,7 @@ def planned_rows(
                 if part.empty or plan.metric not in part:
                     continue
                 wide = part.pivot_table(index="seed", columns="architecture", values=plan.metric)
+                reached = part.groupby("architecture")[CORRECTED].mean()
                 labels = {
                     "task": task,
                     "condition": condition,
@@ -118,10 +126,13 @@ def planned_rows(
                 for members in plan.members:
                     if {*members[0], *members[1]} <= {*wide.columns}:
                         contrast = _planned(wide, members, plan, margins[plan.metric], alpha)
-                        rows.append((labels, members, contrast))
+                        unlearned = _unless_learned(reached, members, plan, learned)
+                        rows.append((labels, members, unlearned, contrast))
         corrected = correct_whole_family([contrast for *_, contrast in rows])
-        for (labels, (treatment, control), _), contrast in zip(rows, corrected, strict=True):
-            yield contrast_row(
+        for (labels, (treatment, control), unlearned, _), contrast in zip(
+            rows, corrected, strict=True
+        ):
+            row = contrast_row(
                 contrast,
                 **labels,
                 item=item,
@@ -131,6 +142,19 @@ def planned_rows(
                 control="+".join(control),
                 provenance="measured",
             )
+            yield row | unlearned
+
+
+def _unless_learned(
+    reached: pd.Series, members: tuple[Group, Group], plan: Planned, learned: float
+) -> Row:
+    """Return the verdict of a row about accuracies that no learning separates, or nothing."""
+    if plan.metric != "accuracy":
+        return {}
+    # Of two architectures the better one has to have learned the task, of a group each.
+    sides = [reached[list(group)] for group in members]
+    groups = [float(side.min()) for side in sides if len(side) > 1]
+    return unless_learned(min(groups or [max(float(side.max()) for side in sides)]), learned)
 
 
 def _planned(

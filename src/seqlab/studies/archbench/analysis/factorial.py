@@ -32,37 +32,37 @@ def factorial_rows(
 ) -> Iterator[Row]:
     """Yield effects of the convolution, mixers against `control`, and their interactions.
 
-    All are paired by seed. The contrasts of one kind on one task are a family. Where neither of two
-    mixers has learned the task with convolutions, nothing tells them apart, and rows that compare
-    mixers are not evaluable.
+    All are paired by seed. The contrasts of one kind on one task are a family. Where a row compares
+    mixers, none of whose variants has learned the task, nothing tells them apart, and it is not
+    evaluable.
     """
     for task in tasks:
         part = trained_runs(found, task)
         if part.empty:
             continue
         wide = part.pivot_table(index="seed", columns=["architecture", "local"], values="accuracy")
-        reached = part[part["local"] == WITH].groupby("architecture")[CORRECTED].mean()
+        reached = part.groupby(["architecture", "local"])[CORRECTED].mean()
         families = _families(wide, control)
         for kind, members in families.items():
             contrasts = [
                 paired_contrast(a.to_numpy(), b.to_numpy(), margin=margin, alpha=alpha)
                 for *_, a, b in members
             ]
-            for (treatment, against, *_), contrast in zip(
+            for (treatment, against, variants, *_), contrast in zip(
                 members, correct_whole_family(contrasts), strict=True
             ):
                 row = _row(kind, task, treatment, against, contrast, part, item)
                 if kind != "convolution":
-                    best = float(reached[[row["model"], control]].max())
-                    row |= unless_learned(best, learned)
+                    row |= unless_learned(float(reached[variants].max()), learned)
                 yield row
 
 
-_Member = tuple[str, str, pd.Series, pd.Series]
+# Treatment, control, the (architecture, local mixing) that they are made of, and both by seed.
+_Member = tuple[str, str, list[tuple[str, str]], pd.Series, pd.Series]
 
 
 def _families(wide: pd.DataFrame, control: str) -> dict[str, list[_Member]]:
-    """Return kind of contrast -> treatment, control and the values of both by seed."""
+    """Return kind of contrast -> its members."""
     crossed = [
         name
         for name in dict.fromkeys(wide.columns.get_level_values(0))
@@ -70,27 +70,28 @@ def _families(wide: pd.DataFrame, control: str) -> dict[str, list[_Member]]:
     ]
     families: dict[str, list[_Member]] = {"convolution": [], "interaction": []}
     for name in crossed:
-        families["convolution"].append(
-            (f"{name}-{WITH}", f"{name}-{WITHOUT}", wide[name, WITH], wide[name, WITHOUT])
-        )
+        families["convolution"].append(_against(wide, (name, WITH), (name, WITHOUT)))
     others = [name for name in crossed if name != control]
     if control not in crossed:
         return families
     own = wide[control, WITH] - wide[control, WITHOUT]
     for name in others:
         gained = wide[name, WITH] - wide[name, WITHOUT]
-        families["interaction"].append((f"{name} x convolution", control, gained, own))
-    for local, kind in ((WITH, "mixer_with"), (WITHOUT, "mixer_without")):
-        families[kind] = [
-            (f"{name}-{local}", f"{control}-{local}", wide[name, local], wide[control, local])
-            for name in others
-        ]
-    # What the original study compared: one with its convolution against one that has none.
-    families["mixer_confounded"] = [
-        (f"{name}-{WITH}", f"{control}-{WITHOUT}", wide[name, WITH], wide[control, WITHOUT])
-        for name in others
-    ]
+        variants = [(a, local) for a in (name, control) for local in (WITH, WITHOUT)]
+        families["interaction"].append((f"{name} x convolution", control, variants, gained, own))
+    # The last is what the original study compared: one with its convolution against one that has
+    # none.
+    for kind, mixing, controls in (
+        ("mixer_with", WITH, WITH),
+        ("mixer_without", WITHOUT, WITHOUT),
+        ("mixer_confounded", WITH, WITHOUT),
+    ):
+        families[kind] = [_against(wide, (name, mixing), (control, controls)) for name in others]
     return families
+
+
+def _against(wide: pd.DataFrame, a: tuple[str, str], b: tuple[str, str]) -> _Member:
+    return "-".join(a), "-".join(b), [a, b], wide[a], wide[b]
 
 
 def _row(

@@ -45,7 +45,7 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
     names = [name for name in NINE if (found["architecture"] == name).any()]
     tasks, alpha, margin, seed = spec.tasks, spec.alpha, spec.margin, spec.seed
     rows: list[Row] = [*mean_rows(found, item="archbench_table1", alpha=alpha, seed=seed)]
-    rows += front_rows(nine, tasks, item="archbench_table1", seed=seed)
+    rows += front_rows(nine, tasks, item="archbench_table1", seed=seed, learned=spec.learned)
     rows += variance_rows(nine, tasks, names, item="archbench_table2", alpha=alpha, seed=seed)
     rows += pair_rows(
         nine, tasks, names, item="archbench_table3", alpha=alpha, margin=margin, seed=seed
@@ -61,6 +61,7 @@ def analyse(observations: pd.DataFrame, solvers: pd.DataFrame, spec: AnalyseSpec
             GLITCH_RATE: spec.glitch_margin,
             "compute_s": spec.cost_margin,
         },
+        learned=spec.learned,
     )
     rows += solver_contrast_rows(
         nine[nine["condition"] == TRAINED],

@@ -1,1 +1,1 @@
-"""Figures of the architecture benchmark; they draw given numbers and compute no statistic."""
+"""Figures of the architecture benchmark; no test is made in them."""

@@ -57,7 +57,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xlabel("accuracy")
             ax.set_title(wording.task(name), loc="left")
             count = int(own[own["kind"] == "mean"]["n"].min())
-            panel_note(ax, n=count, interval="95 % BCa CI", scale=scale)
+            panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         for ax in axes[1:]:
             ax.tick_params(labelleft=len(set(tasks)) == 1)
     return fig

@@ -14,12 +14,13 @@ from seqlab.studies.archbench import wording
 
 # Luminance of a cell below which its text is white.
 _DARK = 0.5
+_LEVEL = 0.05
 
 
 def drawn(statistics: pd.DataFrame) -> pd.DataFrame:
     """Return the cells of both panels."""
     rows = statistics[statistics["contrast"].isin(["affinity", "residual"])]
-    return rows[["contrast", "task", "model", "n", "estimate", "ci_low", "ci_high", "verdict"]]
+    return rows[["contrast", "task", "model", "n", "estimate", "ci_low", "ci_high", "p_holm"]]
 
 
 def draw(data: pd.DataFrame, *, scale: str) -> Figure:
@@ -42,7 +43,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             image = _heat(ax, own, colors, low, high)
             fig.colorbar(image, ax=ax, shrink=0.8)
             ax.set_title(title, loc="left")
-            panel_note(ax, n=int(own["n"].min()), interval="* Holm p <= 0.05", scale=scale)
+            tested = f"* Holm p <= {_LEVEL:g}" if contrast == "residual" else "means"
+            panel_note(ax, n=int(own["n"].min()), interval=tested, scale=scale)
     return fig
 
 
@@ -56,7 +58,7 @@ def _heat(ax: Axes, own: pd.DataFrame, colors: str, low: float, high: float) -> 
             cell = own[(own["model"] == name) & (own["task"] == task)].iloc[0]
             red, green, blue, _ = image.cmap(image.norm(cell["estimate"]))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < _DARK
-            star = "*" if cell["verdict"] in ("lower", "higher") else ""
+            star = "*" if cell["p_holm"] <= _LEVEL else ""
             ax.annotate(
                 f"{cell['estimate']:.2f}{star}",
                 (j, i),

@@ -52,7 +52,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_ylim(-0.03, 1.06)
             ax.set_title(wording.task(task), loc="left")
             count = int(own[own["kind"] == "mean"]["n"].min())
-            panel_note(ax, n=count, interval="95 % BCa CI", scale=scale)
+            panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         axes[0].set_ylabel("accuracy")
         axes[-1].legend(loc="lower right")
     return fig

@@ -93,8 +93,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xticks(sorted(own["level"].unique()), minor=False)
             ax.set_xlabel(own["unit"].iloc[0])
             ax.set_title(wording.task(name), loc="left")
-            count = own[own["kind"] == "trained"]["n"]
-            panel_note(ax, n=int(count.min()), interval="95 % BCa CI", scale=scale)
+            count = int(own[own["kind"] == "trained"]["n"].min())
+            panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         axes[0].set_ylabel("accuracy above the floor")
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=5)

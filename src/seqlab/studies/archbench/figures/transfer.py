@@ -79,7 +79,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xticks(np.arange(len(names)), [*names], rotation=20)
             ax.set_title(title, loc="left")
             ax.set_ylabel("accuracy")
-            panel_note(ax, n=int(means["n"].min()), interval="95 % BCa CI", scale=scale)
+            count = int(means["n"].min())
+            panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         handles, labels = axes[0].get_legend_handles_labels()
         fig.legend(handles, labels, loc="outside lower center", ncols=5)
     return fig
