@@ -552,14 +552,29 @@ def test_unseen_ids_and_embeddings_are_compared() -> None:
     assert len(legal) == 2
 
 
-@pytest.mark.parametrize(("chosen", "verdict"), [(0.001, ""), (0.01, "at the edge")])
-def test_trials_of_a_pilot_are_listed_with_what_was_chosen(chosen: float, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("chosen", "other", "verdict"),
+    [
+        (0.001, 0.3, ""),
+        (0.01, 0.3, "at the edge"),
+        (0.001, 0.39, "by loss"),
+        (0.01, 0.39, "at the edge, by loss"),
+    ],
+)
+def test_trials_of_a_pilot_are_listed_with_what_was_chosen(
+    chosen: float, other: float, verdict: str
+) -> None:
     common = {"task": "mqar", "architecture": "rope", "local": "none", "seed": 100, "device": "CPU"}
     rows = [
         {"condition": "lr-0.001-rung-0", "metric": "accuracy", "value": 0.4},
         {"condition": "lr-0.001-rung-0", "metric": "steps", "value": 100.0},
         {"condition": "lr-0.0001-rung-0", "metric": "accuracy", "value": np.nan},
-        {"condition": "lr-0.01-rung-0", "metric": "accuracy", "value": 0.3},
+        {"condition": "lr-0.01-rung-0", "metric": "accuracy", "value": 0.2},
+        {"condition": "lr-0.01-rung-0", "metric": "steps", "value": 100.0},
+        {"condition": "lr-0.001-rung-1", "metric": "accuracy", "value": 0.4},
+        {"condition": "lr-0.001-rung-1", "metric": "steps", "value": 200.0},
+        {"condition": "lr-0.01-rung-1", "metric": "accuracy", "value": other},
+        {"condition": "lr-0.01-rung-1", "metric": "steps", "value": 200.0},
         {"condition": "chosen", "metric": "rate", "value": chosen},
     ]
     found = rates.analyse(pd.DataFrame([common | row for row in rows]))

@@ -144,7 +144,8 @@ class ArchbenchSpec(Spec):
     )
     learned: float = setting(
         "Accuracy above the floor, as a share of what is above it, from which on a task counts as "
-        "learned: what was not learned cannot be lost under another condition.",
+        "learned: what was not learned cannot be lost under another condition, and decides no "
+        "hypothesis.",
         default=0.5,
         gt=0,
         lt=1,
@@ -360,6 +361,7 @@ class ArchbenchSpec(Spec):
                 "layers": self.shape.layers,
                 "threads": self.threads,
                 "rates": ", ".join(f"{rate:g}" for rate in self.pilot.rates),
+                "rungs": " and ".join(f"{100 * share:g}" for share in self.pilot.rungs),
             },
         )
 

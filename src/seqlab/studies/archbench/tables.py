@@ -71,7 +71,7 @@ def summary(statistics: pd.DataFrame, labels: Labels) -> pd.DataFrame:
                 "least": accuracy["least"],
                 "most": accuracy["most"],
                 "above floor": by.loc["corrected", "estimate"],
-                "solved": accuracy["share"],
+                "runs at 0.9 or more": accuracy["share"],
                 "glitch rate": by["estimate"].get(GLITCH_RATE, math.nan),
                 "most glitches": by["most"].get(GLITCH_RATE, math.nan),
                 "perplexity": by.loc["perplexity", "estimate"],

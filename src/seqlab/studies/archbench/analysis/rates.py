@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pandas as pd
 
 from seqlab.studies.archbench.analysis.frames import Row, statistics
-from seqlab.studies.archbench.rates import CHOSEN, rate_of_trial
+from seqlab.studies.archbench.rates import ALIKE, CHOSEN, rate_of_trial
 
 _ITEM = "archbench_table12"
-# Verdict of a choice that is the lowest or the highest of the rates.
-EDGE = "at the edge"
+# Verdicts of a choice that is the lowest or the highest of the rates, and of one between rates
+# whose accuracies do not differ at the last rung, as where none has learned anything yet.
+EDGE, BY_LOSS = "at the edge", "by loss"
 
 
 def analyse(observations: pd.DataFrame) -> pd.DataFrame:
@@ -42,7 +43,9 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                     "metric": "rate",
                     "estimate": values["rate"],
                     # A better one may lie beyond.
-                    "verdict": EDGE if _at_edge(values["rate"], tried) else "",
+                    "verdict": ", ".join(
+                        [EDGE] * _at_edge(values["rate"], tried) + [BY_LOSS] * _by_loss(part)
+                    ),
                 }
                 continue
             reached = values.get("accuracy")
@@ -55,6 +58,13 @@ def _rows(observations: pd.DataFrame) -> Iterator[Row]:
                 "steps": values.get("steps"),
                 "verdict": "diverged" if diverged else "",
             }
+
+
+def _by_loss(part: pd.DataFrame) -> bool:
+    """Return whether accuracies do not tell the best rates of the last rung, the longest, apart."""
+    trials = part.pivot_table(index="condition", columns="metric", values="value")
+    last = trials[trials["steps"] == trials["steps"].max()]["accuracy"]
+    return bool((last >= last.max() - ALIKE).sum() > 1)
 
 
 def _at_edge(rate: float, tried: list[float]) -> bool:
