@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,16 @@ ORIGINAL = [
 BENCHMARK = "run_benchmark.py"
 # Stands in for Snakemake and says how it was called.
 STAND_IN = "import json, os, sys; print(json.dumps([os.getcwd(), *sys.argv[1:]]))\n"
+# Takes longer to end than a parent that was interrupted, too, would wait.
+SLOW_TO_END = """
+import time
+try:
+    print("works", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(1)
+    print("unlocked", flush=True)
+"""
 
 
 def listed_scripts() -> dict[str, list[str]]:
@@ -124,25 +135,46 @@ def test_every_original_script_has_a_wrapper() -> None:
     assert sorted(listed_scripts()) == sorted(ORIGINAL)
 
 
-@pytest.mark.parametrize("script", ORIGINAL)
-def test_a_script_asks_for_the_targets_that_are_documented(script: str, tmp_path: Path) -> None:
-    (tmp_path / "snakemake").mkdir()
-    (tmp_path / "snakemake/__init__.py").touch()
-    (tmp_path / "snakemake/__main__.py").write_text(STAND_IN)
-    (tmp_path / "bin").mkdir()
-    executable = tmp_path / "bin/snakemake"
+def with_stand_in(folder: Path, code: str) -> dict[str, str]:
+    """Put a stand-in for Snakemake into a folder; return an environment that runs it."""
+    (folder / "snakemake").mkdir()
+    (folder / "snakemake/__init__.py").touch()
+    stand_in = folder / "snakemake/__main__.py"
+    stand_in.write_text(code)
+    (folder / "bin").mkdir()
+    executable = folder / "bin/snakemake"
     # Not by a first line that names the interpreter: its path may hold a space.
-    stand_in = tmp_path / "snakemake/__main__.py"
     executable.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{stand_in}" "$@"\n')
     executable.chmod(0o755)
+    return os.environ | {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        # Behind it the package, for the scripts that need it.
+        "PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}",
+    }
+
+
+@pytest.mark.parametrize("script", ["run_autotvm.py", "run_table1_batch.sh", BENCHMARK])
+def test_an_interrupted_script_lets_snakemake_end(script: str, tmp_path: Path) -> None:
+    run = subprocess.Popen(
+        ["bash" if script.endswith(".sh") else sys.executable, ROOT / "scripts" / script, "--all"],
+        env=with_stand_in(tmp_path, SLOW_TO_END),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with run:
+        assert run.stdout is not None and run.stdout.readline() == "works\n"
+        # As Ctrl-C does: to all that run in the foreground.
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.stdout.read() == "unlocked\n"
+
+
+@pytest.mark.parametrize("script", ORIGINAL)
+def test_a_script_asks_for_the_targets_that_are_documented(script: str, tmp_path: Path) -> None:
     result = subprocess.run(
         ["bash" if script.endswith(".sh") else sys.executable, ROOT / "scripts" / script, "-n"],
         cwd=tmp_path,
-        env=os.environ
-        | {
-            "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(tmp_path),
-        },
+        env=with_stand_in(tmp_path, STAND_IN),
         capture_output=True,
         text=True,
         check=True,
