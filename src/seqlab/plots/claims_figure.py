@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 # In this order in the legend.
 _OUTCOMES = ("supported", "refuted", "inconclusive", "not_evaluable", "not_run")
 _PANELS = {
-    "published": "published claims, at their own scale",
-    "analogue": "their analogues at this scale",
+    "published": "published claims,\nat their own scale",
+    "analogue": "their analogues\nat this scale",
     "prediction": "predictions",
-    "replication": "replications of pilots",
+    "replication": "replications\nof pilots",
 }
+# Columns that a title is as wide as.
+_TITLE = 4
 _ROW_IN = 0.165
-_REST_IN = 0.95
+_TITLE_LINE_IN = 0.14
+_REST_IN = 0.65
 
 
 def draw_claims(verdicts: pd.DataFrame) -> Figure:
@@ -38,16 +41,18 @@ def draw_claims(verdicts: pd.DataFrame) -> Figure:
     """
     rows = _rows(verdicts)
     with style():
-        fig = new_figure(PAGE_IN, _REST_IN + _ROW_IN * len(rows))
         panels = _panel_of(verdicts)
         shown = [name for name in _PANELS if (panels == name).any()]
+        titles = {name: _titled(name, verdicts[panels == name]) for name in shown}
+        lines = 1 + max(title.count("\n") for title in titles.values())
+        fig = new_figure(PAGE_IN, _REST_IN + _TITLE_LINE_IN * lines + _ROW_IN * len(rows))
         columns = _column_of(verdicts, panels)
-        widths = [2 + columns[panels == name].max() for name in shown]
+        widths = [2 + max(_TITLE, columns[panels == name].max()) for name in shown]
         axes = fig.subplots(1, len(shown), sharey=True, squeeze=False, width_ratios=widths)[0]
         for ax, name in zip(axes, shown, strict=True):
             part = verdicts[panels == name]
             _draw_panel(ax, part, columns[part.index], rows)
-            ax.set_title(_titled(name, part), loc="left")
+            ax.set_title(titles[name], loc="left")
         axes[0].set_yticks(range(len(rows)), [_label(row, rows) for row in rows])
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
         fig.legend(
@@ -111,8 +116,9 @@ def _titled(name: str, part: pd.DataFrame) -> str:
 
 
 def _label(row: tuple[str, str], rows: list[tuple[str, str]]) -> str:
+    study, item = row[0], row[1].removeprefix(f"{row[0]}_")
     several = len({study for study, _ in rows}) > 1
-    return f"{row[0]} {row[1]}" if several else row[1]
+    return f"{study} {item}" if several else item
 
 
 def _handle(verdict: str) -> Line2D:

@@ -275,6 +275,21 @@ def test_an_analogue_stands_in_the_column_of_its_claim():
     assert "predictions" in predictions.get_title(loc="left")
 
 
+def test_what_pilots_had_shown_is_no_prediction():
+    table = claims()
+    shown = table[table["kind"] == "prediction"].assign(id="r", kind="replication")
+    fig = draw_claims(pd.concat([table, shown], ignore_index=True))
+    titles = [ax.get_title(loc="left") for ax in fig.axes]
+    assert len(titles) == 4 and titles[2].startswith("predictions")
+    assert titles[3] == "replications\nof pilots\n1 supported"
+
+
+def test_items_do_not_repeat_the_name_of_their_study():
+    named = claims().assign(study="archbench", item="archbench_table1")
+    labels = [label.get_text() for label in draw_claims(named).axes[0].get_yticklabels()]
+    assert labels == ["table1"]
+
+
 def test_claims_of_several_studies_name_the_study():
     two = pd.concat([claims(), claims().assign(study="archbench")], ignore_index=True)
     fig = draw_claims(two)
