@@ -4,9 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-TARGETS = ["table1", "results_summary", "--configfile", "config/overlays/quickstart.yaml"]
-COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
-os.chdir(ROOT)
-# In its place: Ctrl-C must reach Snakemake, which ends its jobs and unlocks the folder.
+OVERLAY = ["--configfile", "config/overlays/quickstart.yaml"]
+COMMAND = ["snakemake", "table1", "results_summary", *OVERLAY, *sys.argv[1:]]
+os.chdir(Path(__file__).resolve().parents[1])
 os.execv(sys.executable, [sys.executable, "-m", *COMMAND])

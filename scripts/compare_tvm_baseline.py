@@ -4,9 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-TARGETS = ["table2"]
-COMMAND = ["snakemake", *TARGETS, *sys.argv[1:]]
-os.chdir(ROOT)
-# In its place: Ctrl-C must reach Snakemake, which ends its jobs and unlocks the folder.
+COMMAND = ["snakemake", "table2", *sys.argv[1:]]
+os.chdir(Path(__file__).resolve().parents[1])
 os.execv(sys.executable, [sys.executable, "-m", *COMMAND])
