@@ -11,7 +11,7 @@ from typing import Any
 
 from seqlab.provenance.atomic import write_json
 from seqlab.provenance.unpacked import changed_code, unpacked_entries
-from seqlab.workflow import code
+from seqlab.workflow import SCALES, code
 
 FAILURES = Path("state/failures")
 
@@ -41,7 +41,7 @@ def status(root: Path, scale: str) -> str:
     for folder, suffix in ((f"figures/{at}", ".pdf"), (f"results/{at}tables/", ".csv")):
         done = sorted(path.stem for path in (root / folder).glob(f"*{suffix}"))
         lines.append(f"  {folder}: {', '.join(done) if done else 'nothing yet'}")
-    for note in _failures(root):
+    for note in _failures(root, scale):
         lines.append(f"  failed: {note['step']}: {note['message']}")
         if note["log"]:
             lines.append(f"    log: {note['log']}")
@@ -60,9 +60,23 @@ def status(root: Path, scale: str) -> str:
     return "\n".join(lines)
 
 
-def _failures(root: Path) -> list[dict[str, Any]]:
-    notes = sorted((root / FAILURES).glob("*.json"))
-    return [json.loads(note.read_text("utf-8")) for note in notes]
+def _failures(root: Path, scale: str) -> list[dict[str, Any]]:
+    """Return the notes of failed steps of one scale, and of those that belong to none."""
+    notes = [
+        json.loads(path.read_text("utf-8")) for path in sorted((root / FAILURES).glob("*.json"))
+    ]
+    others = {*SCALES} - {scale}
+    return [
+        note for note in notes if not any(_scale_of(path) in others for path in note["outputs"])
+    ]
+
+
+def _scale_of(output: str) -> str | None:
+    """Return the scale of a file target; files of the laptop scale may stand without its name."""
+    top, *folders = Path(output).parent.parts
+    if top not in ("results", "figures"):
+        return None
+    return folders[0] if folders and folders[0] in SCALES else "laptop"
 
 
 def _made_by_older_code(root: Path, scale: str) -> dict[str, int]:
