@@ -32,6 +32,7 @@ from seqlab.models.compiled import (
 )
 from seqlab.models.equivalence import Inputs
 from seqlab.models.plain import plain_copy
+from seqlab.models.signal_stack import signal_stack_kept
 
 __all__ = ["COMPILERS", "Compiled", "Unavailable", "check_compiled", "compile_model"]
 
@@ -85,8 +86,11 @@ def compile_model(
         exported = None
         if compiler in ONNX_READERS:
             exported = compile_exported.onnx_file(program, tensors, cache, written)
-        call, details = _compile(compiler, program, tensors, cache, threads, mode, trials, exported)
-        call()
+        with signal_stack_kept():
+            call, details = _compile(
+                compiler, program, tensors, cache, threads, mode, trials, exported
+            )
+            call()
     except UserError:
         raise
     except (ImportError, metadata.PackageNotFoundError) as error:
