@@ -18,8 +18,8 @@ class _Stack(ctypes.Structure):
 def signal_stack_kept() -> Iterator[None]:
     """Give this thread its alternate signal stack back after the body.
 
-    OpenVINO sets one of 10 kB when it loads, and frees it with its last model: the next signal
-    that Python handles would then end the process, as one step asks another to stand still.
+    OpenVINO leaves one of 10 kB. Once its models were gone the next signal that Python handled
+    ended the process with a segmentation fault, and steps ask each other to stand still by signal.
     """
     library = ctypes.CDLL(None)
     before = _Stack()
