@@ -321,6 +321,21 @@ def test_survival_steps_down_where_runs_are_solved_and_marks_the_censored() -> N
     assert (found["n"] == 4).all()
 
 
+def test_survival_leaves_out_tasks_that_an_architecture_was_not_run_on() -> None:
+    rows = [
+        {"task": task, "architecture": name, "seed": 0, "condition": "training"}
+        | {"metric": metric, "value": value}
+        for task, name in (("mqar", "rope"), ("mqar", "lstm"), ("knapsack", "rope"))
+        for metric, value in (("steps", 900.0), ("steps_to_90", np.nan))
+    ]
+    found = survival.drawn(pd.DataFrame(rows), ["mqar", "knapsack"])
+    assert set(found.groupby(["task", "architecture"]).groups) == {
+        ("mqar", "rope"),
+        ("mqar", "lstm"),
+        ("knapsack", "rope"),
+    }
+
+
 def test_intervals_are_called_what_they_cover() -> None:
     # Of a symmetric law: the mean is outside where all runs lie on one side of it.
     assert wording.interval_of_means(3) == "BCa CI, at most 75 %"
