@@ -26,7 +26,14 @@ from seqlab.studies.archbench.analysis import (
 )
 from seqlab.studies.archbench.analysis.frames import read_table
 from seqlab.studies.archbench.architectures import AGAIN, variant
-from seqlab.studies.archbench.figures import affinity, effects, perplexity, survival
+from seqlab.studies.archbench.figures import (
+    accuracy,
+    affinity,
+    effects,
+    perplexity,
+    survival,
+    transfer,
+)
 from seqlab.studies.archbench.figures.glitches import drawn
 from seqlab.studies.archbench.problems.base import generator
 from seqlab.studies.archbench.problems.registry import problem_of
@@ -361,3 +368,46 @@ def test_panels_of_survival_are_in_the_order_of_the_other_figures(folder: Path) 
     figure = survival.draw(survival.drawn(observed, ["knapsack", "flip_flop", "mqar"]), scale="ci")
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["MQAR", "flip-flop", "knapsack"]
+
+
+def test_lines_of_accuracy_are_those_of_the_names_beside_them() -> None:
+    cells = (("mqar", "rope"), ("mqar", "gated_deltanet_drawn"), ("knapsack", "rope"))
+    rows = [
+        {"task": task, "architecture": name, "kind": kind, "value": 0.5, "n": 1}
+        | {"ci_low": 0.4, "ci_high": 0.6}
+        for task, name in cells
+        for kind in ("run", "mean")
+    ]
+    first, second = accuracy.draw(pd.DataFrame(rows), scale="ci").axes
+    assert [*first.get_yticks()] == [*second.get_yticks()] == [0, 1]
+    assert first.get_ylim() == second.get_ylim()
+    assert not [text for text in first.texts if text.get_text() == "not run"]
+    (gap,) = [text for text in second.texts if text.get_text() == "not run"]
+    assert gap.get_position()[1] == 1  # of Gated DeltaNet with drawn decays
+
+
+def test_legends_name_what_any_panel_shows() -> None:
+    cells = (("a", "rope"), ("b", "gated_deltanet_drawn"), ("b", "lstm"), ("b", "rope"))
+    rows = [
+        {"panel": panel, "architecture": name, "kind": "mean", "place": 0, "value": 0.5, "n": 3}
+        | {"ci_low": 0.4, "ci_high": 0.6, "label": "T64"}
+        for panel, name in cells
+    ]
+    (legend,) = transfer.draw(pd.DataFrame(rows), scale="ci").legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "LSTM",
+        "RoPE",
+        "Gated DeltaNet, drawn",
+    ]
+
+
+def test_perplexity_of_what_was_not_run_is_no_number() -> None:
+    rows = [
+        {"task": task, "condition": "trained", "label": task, "model": name, "n": 2}
+        | {"estimate": 20.0 if name == "rope" else 1e5}
+        for task, name in (("mqar", "rope"), ("mqar", "lstm"), ("knapsack", "rope"))
+    ]
+    (ax,) = perplexity.draw(pd.DataFrame(rows), scale="ci").axes
+    shown = {text.xy: (text.get_text(), text.get_color()) for text in ax.texts if len(text.xy) == 2}
+    assert shown[0, 0][0] == ">1e4" and shown[1, 1][0] == "20"
+    assert shown[1, 0] == ("–", "black")

@@ -22,14 +22,27 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         scale: Scale of the runs.
     """
     tasks = [*dict.fromkeys(data["task"])]
+    # All panels have the lines of the first, whose names they go by.
+    names = wording.in_order([*data["architecture"].dropna().unique()])
     with style():
         fig = new_figure(PAGE_IN, 2.7)
-        axes = np.atleast_1d(fig.subplots(1, len(tasks), sharey=False))
+        axes = np.atleast_1d(fig.subplots(1, len(tasks), sharey=True))
         for ax, name in zip(axes, tasks, strict=True):
             own = data[data["task"] == name]
-            names = wording.in_order([*own["architecture"].dropna().unique()])
             for place, architecture in enumerate(names):
                 rows = own[own["architecture"] == architecture]
+                if rows.empty:
+                    middle = ax.get_yaxis_transform()
+                    ax.text(
+                        0.5,
+                        place,
+                        "not run",
+                        transform=middle,
+                        ha="center",
+                        va="center",
+                        color=REFERENCE,
+                    )
+                    continue
                 color = look_of(architecture)["color"]
                 runs, mean = rows[rows["kind"] == "run"]["value"], rows[rows["kind"] == "mean"]
                 ax.plot(runs, np.full(len(runs), place + _DODGE), "|", color=color, markersize=4)
@@ -52,12 +65,10 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                         va="top",
                         color=REFERENCE,
                     )
-            ax.set_yticks(range(len(names)), [wording.architecture(n) for n in names])
-            ax.set_ylim(len(names) - 0.4, -0.9)
             ax.set_xlabel("accuracy")
             ax.set_title(wording.task(name), loc="left")
             count = int(own[own["kind"] == "mean"]["n"].min())
             panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
-        for ax in axes[1:]:
-            ax.tick_params(labelleft=len(set(tasks)) == 1)
+        axes[0].set_yticks(range(len(names)), [wording.architecture(n) for n in names])
+        axes[0].set_ylim(len(names) - 0.4, -0.9)
     return fig

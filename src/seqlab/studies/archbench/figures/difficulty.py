@@ -13,7 +13,7 @@ from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.analysis.frames import CORRECTED, runs
 from seqlab.studies.archbench.figures.cells import mean_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 from seqlab.studies.archbench.steps_spec import LevelsSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
@@ -96,8 +96,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             count = int(own[own["kind"] == "trained"]["n"].min())
             panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         axes[0].set_ylabel("accuracy above the floor")
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig
 
 

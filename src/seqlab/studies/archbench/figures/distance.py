@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqlab.plots.primitives import panel_note, plain_log_axis
+from seqlab.plots.primitives import panel_note, plain_log_axis, small_multiples
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
+
+_COLUMNS = 2
 
 
 def drawn(
@@ -42,16 +44,19 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     """
     panels = [*data.groupby(["task", "condition"], sort=False)]
     with style():
-        fig = new_figure(PAGE_IN, 2.9)
-        axes = fig.subplots(1, len(panels), squeeze=False)[0]
-        for ax, ((task, _), own) in zip(axes, panels, strict=True):
+        fig = new_figure(PAGE_IN, 0.6 + 2.1 * -(-len(panels) // _COLUMNS))
+        titles = [f"{wording.task(task)}, {own['label'].iloc[0]}" for (task, _), own in panels]
+        axes = small_multiples(fig, titles, columns=_COLUMNS, share_x=False, share_y=False)
+        for ax, (_, own) in zip(axes, panels, strict=True):
             for name in wording.in_order([*own["model"].unique()]):
                 rows = own[own["model"] == name].sort_values("distance")
                 seen = look_of(name)
                 ax.plot(
                     rows["distance"],
                     rows["estimate"],
-                    **seen,
+                    color=seen["color"],
+                    marker=seen["marker"],
+                    linestyle=seen["linestyle"],
                     markersize=3,
                     label=wording.architecture(name),
                 )
@@ -62,10 +67,9 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xscale("log")
             plain_log_axis(ax.xaxis)
             ax.set_xlabel("distance, tokens")
-            ax.set_title(f"{wording.task(task)}, {own['label'].iloc[0]}", loc="left")
             count = int(own["n"].min())
             panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
-        axes[0].set_ylabel("accuracy")
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        for ax in axes[::_COLUMNS]:
+            ax.set_ylabel("accuracy")
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig

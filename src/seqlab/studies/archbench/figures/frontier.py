@@ -12,7 +12,7 @@ from seqlab.plots.primitives import panel_note, plain_log_axis
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import mean_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 
 COSTS = {"compute_s": "seconds of training", "state_bytes": "bytes of state"}
 
@@ -72,8 +72,7 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                 count = int(data["n"].min())
                 panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
             row[0].set_ylabel("accuracy")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig
 
 
@@ -83,7 +82,8 @@ def _panel(ax: Axes, own: pd.DataFrame, cost: str) -> None:
         ax.plot(
             front[cost], front["accuracy"], drawstyle="steps-post", color=REFERENCE, linewidth=0.8
         )
-    for _, row in own.iterrows():
+    for name in wording.in_order([*own["architecture"]]):
+        row = own[own["architecture"] == name].iloc[0]
         seen = look_of(row["architecture"])
         ax.vlines(row[cost], row["accuracy_low"], row["accuracy_high"], color=seen["color"])
         if cost == "compute_s":

@@ -13,7 +13,7 @@ from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.architectures import BASELINES
 from seqlab.studies.archbench.figures.cells import level_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 
 
 def drawn(curves: pd.DataFrame, solvers: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
@@ -96,5 +96,5 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.set_xlabel("training steps")
         for row in axes:
             row[0].set_ylabel("validation accuracy")
-            row[-1].legend(loc="lower right")
+            row[-1].legend(*legend_of(row), loc="lower right")
     return fig

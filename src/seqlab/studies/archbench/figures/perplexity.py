@@ -51,17 +51,15 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         fig = new_figure(PAGE_IN, 3.4)
         ax = fig.subplots()
         image = ax.imshow(np.log10(values), cmap="cividis", aspect="auto", vmin=0)
+        shades = np.asarray(image.cmap(image.norm(np.log10(values))))
         for (i, j), value in np.ndenumerate(values):
-            red, green, blue, _ = image.cmap(image.norm(np.log10(value)))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
-            text = f"{value:.3g}" if value < _CAP else ">1e4"
             ax.annotate(
-                text,
+                _text(value),
                 (j, i),
                 ha="center",
                 va="center",
                 fontsize=6,
-                color="white" if dark else "black",
+                color="white" if _dark(shades[i, j]) else "black",
             )
         labels = [f"{wording.task(task)}\n{law}" for (task, _), law in laws.items()]
         ax.set_xticks(range(len(columns)), labels, rotation=60, ha="right", rotation_mode="anchor")
@@ -70,6 +68,18 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
         ax.set_title("perplexity of the answers", loc="left")
         panel_note(ax, n=int(data["n"].min()), interval="means", scale=scale)
     return fig
+
+
+def _text(perplexity: float) -> str:
+    if np.isnan(perplexity):
+        return "–"  # not run on this task
+    return f"{perplexity:.3g}" if perplexity < _CAP else ">1e4"
+
+
+def _dark(color: np.ndarray) -> bool:
+    """Tell whether black is unreadable on a colour; what is transparent shows white paper."""
+    red, green, blue, alpha = color
+    return alpha > 0 and 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def _law(labels: Mapping[str, str], condition: str) -> str:

@@ -12,7 +12,7 @@ from scipy import stats
 from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, new_figure, style
 from seqlab.studies.archbench import wording
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 
 _KEYS = ["task", "architecture", "seed"]
 _CURVE, _CENSORED = "curve", "censored"
@@ -81,6 +81,5 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
                 scale=scale,
             )
         axes[0].set_ylabel("share of runs below 90 %")
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig

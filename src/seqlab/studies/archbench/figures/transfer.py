@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from seqlab.plots.primitives import panel_note
+from seqlab.plots.primitives import panel_note, small_multiples
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows, mean_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 
 
 def drawn(
@@ -52,10 +52,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
     columns = min(3, len(panels))
     with style():
         fig = new_figure(PAGE_IN, 2.3 * -(-len(panels) // columns) + 0.5)
-        axes = fig.subplots(-(-len(panels) // columns), columns, squeeze=False).ravel()
-        for unused in axes[len(panels) :]:
-            unused.remove()
-        for ax, title in zip(axes, panels, strict=False):
+        axes = small_multiples(fig, panels, columns=columns, share_x=False, share_y=False)
+        for ax, title in zip(axes, panels, strict=True):
             own = data[data["panel"] == title]
             means, floors = own[own["kind"] == "mean"], own[own["kind"] == "floor"]
             for name in wording.in_order([*means["architecture"].unique()]):
@@ -77,10 +75,8 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             ax.plot(floors["place"], floors["value"], color=REFERENCE, linestyle="--", lw=0.7)
             names = means.drop_duplicates("place").sort_values("place")["label"]
             ax.set_xticks(np.arange(len(names)), [*names], rotation=20)
-            ax.set_title(title, loc="left")
             ax.set_ylabel("accuracy")
             count = int(means["n"].min())
             panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig

@@ -12,7 +12,7 @@ from seqlab.plots.primitives import panel_note
 from seqlab.plots.style import PAGE_IN, REFERENCE, new_figure, style
 from seqlab.studies.archbench import wording
 from seqlab.studies.archbench.figures.cells import level_rows, mean_rows
-from seqlab.studies.archbench.figures.looks import look_of
+from seqlab.studies.archbench.figures.looks import legend_of, look_of
 
 _SHIFT = 0.14
 
@@ -77,6 +77,5 @@ def draw(data: pd.DataFrame, *, scale: str) -> Figure:
             count = int(means["n"].min())
             panel_note(ax, n=count, interval=wording.interval_of_means(count), scale=scale)
         axes[0].set_ylabel("accuracy (hollow: among values)")
-        handles, labels = axes[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=5)
+        fig.legend(*legend_of(fig.axes), loc="outside lower center", ncols=5)
     return fig
