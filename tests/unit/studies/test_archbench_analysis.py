@@ -21,8 +21,9 @@ from seqlab.studies.archbench.analysis import (
     vocabulary,
 )
 from seqlab.studies.archbench.analysis.affinity import residuals
-from seqlab.studies.archbench.analysis.frames import STATISTICS, runs
+from seqlab.studies.archbench.analysis.frames import runs
 from seqlab.studies.archbench.analysis.generalisation import half_level
+from seqlab.studies.archbench.analysis.rows import STATISTICS
 from seqlab.studies.archbench.architectures import AGAIN, NINE
 from seqlab.studies.archbench.steps_spec import AnalyseSpec, LevelsSpec
 

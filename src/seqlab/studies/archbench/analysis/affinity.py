@@ -13,13 +13,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from seqlab.stats.contrast import paired_contrast
-from seqlab.studies.archbench.analysis.frames import (
-    CORRECTED,
-    Row,
-    contrast_row,
-    correct_whole_family,
-    trained_runs,
-)
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, trained_runs
+from seqlab.studies.archbench.analysis.rows import contrast_row, correct_whole_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 FloatArray = NDArray[np.float64]

@@ -20,16 +20,11 @@ from seqlab.stats.contrast import (
 )
 from seqlab.stats.independent import exchange_test
 from seqlab.stats.robust import two_way_robust_p
-from seqlab.studies.archbench.analysis.frames import (
-    CORRECTED,
-    Row,
-    contrast_row,
-    correct_whole_family,
-    trained_runs,
-)
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, trained_runs
 from seqlab.studies.archbench.analysis.generalisation import unless_learned
 from seqlab.studies.archbench.analysis.hypotheses import Group, Planned
 from seqlab.studies.archbench.analysis.means import columns_of
+from seqlab.studies.archbench.analysis.rows import contrast_row, correct_whole_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 _PERMUTATIONS = 5000

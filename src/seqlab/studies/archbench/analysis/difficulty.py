@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from seqlab.studies.archbench.analysis.frames import (
-    CORRECTED,
-    NOT_RUN,
-    Row,
-    missing_rows,
-    runs,
-    statistics,
-)
+from seqlab.studies.archbench.analysis.frames import CORRECTED, NOT_RUN, Row, missing_rows, runs
 from seqlab.studies.archbench.analysis.generalisation import half_level_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
+from seqlab.studies.archbench.analysis.rows import statistics
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED
 

@@ -7,14 +7,9 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from seqlab.stats.contrast import Contrast, paired_contrast
-from seqlab.studies.archbench.analysis.frames import (
-    CORRECTED,
-    Row,
-    contrast_row,
-    correct_whole_family,
-    trained_runs,
-)
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row, trained_runs
 from seqlab.studies.archbench.analysis.generalisation import unless_learned
+from seqlab.studies.archbench.analysis.rows import contrast_row, correct_whole_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
 WITH, WITHOUT = "all", "none"

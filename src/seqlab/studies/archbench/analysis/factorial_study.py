@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from seqlab.studies.archbench.analysis.factorial import factorial_rows
-from seqlab.studies.archbench.analysis.frames import Row, missing_rows, runs, statistics
+from seqlab.studies.archbench.analysis.frames import Row, missing_rows, runs
 from seqlab.studies.archbench.analysis.means import mean_rows
+from seqlab.studies.archbench.analysis.rows import statistics
 from seqlab.studies.archbench.architectures import CONTROL
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED

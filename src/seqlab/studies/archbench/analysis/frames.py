@@ -1,9 +1,8 @@
-"""What the analyses share: columns of their rows, and runs as a wide table."""
+"""What the analyses share with tables and figures: runs as a wide table, and names of columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +10,8 @@ import numpy as np
 import pandas as pd
 
 from seqlab.errors import UserError
-from seqlab.stats.contrast import CONTRAST_COLUMNS, Contrast, correct_family
 from seqlab.studies.archbench.tasks_spec import TRAINED
 
-# Columns that tell rows apart, then those of a contrast, then what only some rows have.
-LABELS = ("item", "contrast", "task", "condition", "model", "treatment", "control", "metric")
-EXTRA = (
-    "hedges_g",
-    "cliffs_delta",
-    "sd",
-    "median",
-    "least",
-    "most",
-    "share",
-    "steps",
-    "omega_squared",
-    "rank",
-    "distance",
-    "p_hc3",
-    "p_exchange",
-    "exchange_floor",
-)
-STATISTICS = [*LABELS, "provenance", "device", *CONTRAST_COLUMNS, *EXTRA]
 # Accuracy above the floor, as a share of what is above it.
 CORRECTED = "corrected"
 SOLVERS = ("floor", "ceiling", "greedy", "alone")
@@ -52,11 +31,6 @@ Row = dict[str, Any]
 def read_table(path: Path) -> pd.DataFrame:
     """Return a table; only empty cells are gaps, for a local mixing is called "none"."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
-def statistics(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Return rows as one table with all columns."""
-    return pd.DataFrame(list(rows), columns=STATISTICS)
 
 
 def require_one_device(observations: pd.DataFrame) -> None:
@@ -123,13 +97,3 @@ def missing_rows(
                 "metric": CORRECTED,
                 **NOT_RUN,
             }
-
-
-def correct_whole_family(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """Correct a family whose size is fixed before the data: what has no test counts with p = 1."""
-    return correct_family([replace(c, p_raw=1.0) if c.degenerate_reason else c for c in contrasts])
-
-
-def contrast_row(found: Contrast, **labels: Any) -> Row:
-    """Return a contrast as a row of the table."""
-    return {**found.row(), **labels}

@@ -13,13 +13,9 @@ from scipy.optimize import curve_fit
 
 from seqlab.stats.bootstrap import expanded_level
 from seqlab.stats.contrast import paired_contrast
-from seqlab.studies.archbench.analysis.frames import (
-    CORRECTED,
-    Row,
-    contrast_row,
-    correct_whole_family,
-)
+from seqlab.studies.archbench.analysis.frames import CORRECTED, Row
 from seqlab.studies.archbench.analysis.means import DESCRIBED, interval_of_mean
+from seqlab.studies.archbench.analysis.rows import contrast_row, correct_whole_family
 from seqlab.studies.archbench.distances import ACCURACY, DISTANCE
 from seqlab.studies.archbench.tasks_spec import TRAINED
 

@@ -19,7 +19,6 @@ from seqlab.studies.archbench.analysis.frames import (
     Row,
     require_one_device,
     runs,
-    statistics,
 )
 from seqlab.studies.archbench.analysis.generalisation import (
     distance_rows,
@@ -28,6 +27,7 @@ from seqlab.studies.archbench.analysis.generalisation import (
 )
 from seqlab.studies.archbench.analysis.hypotheses import HYPOTHESES
 from seqlab.studies.archbench.analysis.means import front_rows, mean_rows, solver_rows
+from seqlab.studies.archbench.analysis.rows import statistics
 from seqlab.studies.archbench.architectures import CONTROL, NINE
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 from seqlab.studies.archbench.tasks_spec import TRAINED

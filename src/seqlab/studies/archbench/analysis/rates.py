@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from seqlab.studies.archbench.analysis.frames import Row, statistics
+from seqlab.studies.archbench.analysis.frames import Row
+from seqlab.studies.archbench.analysis.rows import statistics
 from seqlab.studies.archbench.rates import ALIKE, CHOSEN, rate_of_trial
 
 _ITEM = "archbench_table12"

@@ -11,12 +11,8 @@ from scipy import stats
 
 from seqlab.measure.noise import noise_floor
 from seqlab.stats.contrast import correct_family, paired_contrast
-from seqlab.studies.archbench.analysis.frames import (
-    Row,
-    contrast_row,
-    require_one_device,
-    statistics,
-)
+from seqlab.studies.archbench.analysis.frames import Row, require_one_device
+from seqlab.studies.archbench.analysis.rows import contrast_row, statistics
 from seqlab.studies.archbench.architectures import AGAIN
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 

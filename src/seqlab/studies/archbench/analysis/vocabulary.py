@@ -7,16 +7,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from seqlab.stats.contrast import independent_contrast
-from seqlab.studies.archbench.analysis.frames import (
-    Row,
-    contrast_row,
-    correct_whole_family,
-    missing_rows,
-    runs,
-    statistics,
-)
+from seqlab.studies.archbench.analysis.frames import Row, missing_rows, runs
 from seqlab.studies.archbench.analysis.generalisation import transfer_rows
 from seqlab.studies.archbench.analysis.means import mean_rows
+from seqlab.studies.archbench.analysis.rows import contrast_row, correct_whole_family, statistics
 from seqlab.studies.archbench.steps_spec import AnalyseSpec
 
 _ITEM = "archbench_table10"
