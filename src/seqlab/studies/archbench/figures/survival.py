@@ -26,9 +26,7 @@ def drawn(observations: pd.DataFrame, tasks: Sequence[str]) -> pd.DataFrame:
     rows = observations[
         (observations["condition"] == "training") & observations["task"].isin(tasks)
     ]
-    wide = rows.pivot_table(index=_KEYS, columns="metric", values="value", dropna=False)
-    # Keeping gaps keeps the tasks that an architecture was not run on, too.
-    wide = wide.dropna(subset="steps").reset_index()
+    wide = rows.pivot_table(index=_KEYS, columns="metric", values="value").reset_index()
     solved = wide["steps_to_90"] if "steps_to_90" in wide else pd.Series(np.nan, wide.index)
     runs = wide[_KEYS].assign(censored=solved.isna(), step=solved.fillna(wide["steps"]))
     ends = runs.groupby("task")["step"].max()
